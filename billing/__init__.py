@@ -1,0 +1,1 @@
+"""Recurring billing: the domain, which knows no gateway by name."""

@@ -1,0 +1,464 @@
+"""The port: what a payment gateway is asked, and the few things it may answer.
+
+A decline is a value. The exceptions are for our own mistakes and for forgeries:
+
+    GatewayError
+    ├── MisuseError         we asked for something that must not be sent, such as a raw card number
+    │   └── UnsupportedError    the gateway has no such verb; its abilities said so
+    ├── ConfigurationError  credentials or settings that cannot work, found by `check` or when opening
+    └── ForgeryError        a notification that does not prove where it comes from
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date
+from enum import StrEnum
+from typing import Protocol
+
+from billing.money import Money
+
+
+class GatewayError(Exception):
+    """Something that is not an answer of the gateway."""
+
+
+class MisuseError(GatewayError):
+    """We asked for something that must not be sent."""
+
+
+class UnsupportedError(MisuseError):
+    """The gateway has no such verb, as its abilities say."""
+
+
+class ConfigurationError(GatewayError):
+    """Credentials or settings that cannot work; the message names the setting."""
+
+
+class ForgeryError(GatewayError):
+    """A notification that does not prove where it comes from."""
+
+
+# --- what is asked ----------------------------------------------------------
+
+
+class OperationKind(StrEnum):
+    """What can follow a payment."""
+
+    CAPTURE = "capture"
+    REVERSAL = "reversal"
+    REFUND = "refund"
+    CREDIT = "credit"
+    CHARGEBACK = "chargeback"
+    RETURNED_DEBIT = "returned_debit"
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where the payer lives or sits; `country` is ISO 3166 alpha-2."""
+
+    street: str = ""
+    zip: str = ""
+    city: str = ""
+    country: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Payer:
+    """Who pays, as far as a gateway may know it."""
+
+    reference: str
+    name: str
+    email: str = ""
+    language: str = "en"
+    address: Address = field(default_factory=Address)
+    ip: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Mandate:
+    """The customer's consent that a merchant-initiated charge cites.
+
+    `reference` and `signed_on` are a direct debit's; `first_transaction` and
+    `scheme_reference` name the customer-initiated payment that made the profile.
+    """
+
+    reference: str = ""
+    signed_on: date | None = None
+    first_transaction: str = ""
+    scheme_reference: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ProfileReference:
+    """A stored credential as its gateway knows it; `slot` tells several of one payer apart where the wire has that."""
+
+    reference: str
+    slot: str = ""
+    mandate: Mandate = field(default_factory=Mandate)
+
+
+@dataclass(frozen=True, slots=True)
+class OrderLine:
+    """One line of what is paid for; `total` is the gross amount of the whole line."""
+
+    text: str
+    quantity: int
+    total: Money
+    tax: Money
+    tax_rate_bp: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What is paid for; `reference` stays the same over every try to pay it."""
+
+    reference: str
+    description: str
+    lines: tuple[OrderLine, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Charge:
+    """A merchant-initiated charge of a stored profile.
+
+    `key` is our reference for this attempt, at most 30 characters of `A-Z a-z 0-9 -`.
+    `notify_url` is where the gateway reports; it proves the key to us when it comes back.
+    """
+
+    key: str
+    amount: Money
+    payer: Payer
+    profile: ProfileReference
+    order: Order
+    notify_url: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReturnUrls:
+    """Where the customer's browser comes back to; what it brings is never the result."""
+
+    success: str
+    error: str
+    cancel: str
+
+
+@dataclass(frozen=True, slots=True)
+class PresentCharge:
+    """A charge while the customer is there, of something the gateway's own fields or a form collected.
+
+    `method` names the way to pay in the gateway's abilities, `fields` what that way needs (documented
+    by the adapter). `store` asks for a profile to be made or renewed under the payer's reference.
+    """
+
+    key: str
+    amount: Money
+    payer: Payer
+    order: Order
+    method: str
+    fields: Mapping[str, str]
+    returns: ReturnUrls
+    notify_url: str
+    store: ProfileReference | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CheckoutOrder:
+    """A hosted page to be opened for a customer.
+
+    With `store` set, paying also makes or renews that profile. `reserve_only` asks
+    for an authorisation that will be reversed, where the wire can ask for that.
+    """
+
+    key: str
+    amount: Money
+    payer: Payer
+    order: Order
+    returns: ReturnUrls
+    notify_url: str
+    ways: tuple[str, ...] = ()
+    store: ProfileReference | None = None
+    reserve_only: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """The question what became of an attempt, or of an operation on it.
+
+    `asked` counts the questions already spent, for gateways that ration them.
+    `page` is set where a hosted page may still be open, on which a failed try is not the end.
+    """
+
+    key: str
+    amount: Money
+    gateway_id: str = ""
+    asked: int = 0
+    page: bool = False
+    operation: OperationKind | None = None
+    operation_key: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Booked:
+    """A payment the gateway has booked; `amount` is what it was for."""
+
+    key: str
+    gateway_id: str
+    amount: Money
+
+
+@dataclass(frozen=True, slots=True)
+class Payout:
+    """Money sent to a payer outside any payment of theirs."""
+
+    key: str
+    amount: Money
+    payer: Payer
+    profile: ProfileReference
+    notify_url: str
+
+
+@dataclass(frozen=True, slots=True)
+class RawMessage:
+    """A notification exactly as it came.
+
+    `proven_key` is the attempt's key where the address it came to carries our own
+    unguessable proof of it, else empty.
+    """
+
+    method: str
+    query: str
+    headers: Mapping[str, str]
+    body: bytes
+    proven_key: str = ""
+
+
+# --- what is answered -------------------------------------------------------
+
+
+class DeclineClass(StrEnum):
+    """What a decline means for the next step."""
+
+    RETRY_LATER = "retry_later"
+    NEEDS_CUSTOMER = "needs_customer"
+    NEEDS_NEW_PROFILE = "needs_new_profile"
+    NEVER = "never"
+
+
+@dataclass(frozen=True, slots=True)
+class ProfileNews:
+    """A profile was made or renewed; empty fields are not known and change nothing."""
+
+    reference: str
+    slot: str = ""
+    kind: str = ""
+    brand: str = ""
+    last4: str = ""
+    expires_on: date | None = None
+    mandate: Mandate | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Approved:
+    """The gateway said so. Not `captured` means reserved: a capture or a reversal is owed.
+
+    `undone` names what has since taken the money back, where asking late finds that out.
+    """
+
+    gateway_id: str
+    amount: Money
+    captured: bool = True
+    profile: ProfileNews | None = None
+    profile_failed: bool = False
+    undone: OperationKind | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Declined:
+    """The gateway said no, about the customer's means. `code` is the gateway's own word."""
+
+    code: str
+    decline: DeclineClass
+    text: str = ""
+    gateway_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The gateway rejected us, not the customer: the account stops and nobody is mailed."""
+
+    code: str
+    reason: str
+    gateway_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """Booked but not final, or the customer must act at `redirect`; `until_s` is how long that may take."""
+
+    gateway_id: str = ""
+    redirect: str = ""
+    until_s: int | None = None
+    evidence: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class NotSent:
+    """The connection was provably never made, or the gateway, asked after its safe delay, knows nothing."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """Everything else. `reason` is for people; nothing new may be sent until it is settled."""
+
+    reason: str
+    gateway_id: str = ""
+
+
+Outcome = Approved | Declined | Refused | Pending | NotSent | Unknown
+
+
+@dataclass(frozen=True, slots=True)
+class Checkout:
+    """A hosted page that is open; `life_s` is how long a customer can pay on it."""
+
+    url: str
+    life_s: int
+    gateway_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """A notification that was read and believed.
+
+    `identity` is equal for two copies of the same news. Without an `outcome` it is only
+    a hint to go and ask. `operation` is set where it is about what followed the payment.
+    """
+
+    identity: str
+    key: str
+    gateway_id: str = ""
+    outcome: Outcome | None = None
+    operation: OperationKind | None = None
+
+
+# --- the gateway ------------------------------------------------------------
+
+
+class AfterNothing(StrEnum):
+    """What may go out after the gateway, asked past its safe delay, knew nothing."""
+
+    NEW_KEY = "new_key"
+    SAME_KEY = "same_key"
+    PERSON = "person"
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """How doubts are resolved on this wire.
+
+    `delays_s` are the waits before each question, counted from the one before; `budget`
+    is the most questions one transaction may be asked without its gateway id; before
+    `settle_s` has passed since sending, "nothing there" is not believed.
+    """
+
+    delays_s: tuple[int, ...]
+    settle_s: int
+    budget: int | None
+    after_nothing: AfterNothing
+
+
+@dataclass(frozen=True, slots=True)
+class Abilities:
+    """What a gateway can do; the engine, the console and the pay page follow it."""
+
+    title: str
+    charge: bool
+    charge_present: bool
+    hosted_page: bool
+    renews_profile: bool
+    capture: bool
+    reverse: bool
+    refund: bool
+    partial_refund: bool
+    pay_out: bool
+    forget: bool
+    ways: tuple[str, ...]
+    asking: Asking
+    timeout_s: float
+    notification_is_truth: bool
+    currencies: frozenset[str] | None = None
+    least_minor: int = 1
+
+
+class Gateway(Protocol):
+    """One merchant's account at one payment gateway.
+
+    Every verb that returns an `Outcome` sends at most one request and never raises for what the
+    gateway or the network did; `MisuseError` is raised before anything is sent.
+    """
+
+    abilities: Abilities
+
+    async def charge(self, charge: Charge) -> Outcome:
+        """Charge a stored profile while the customer is away."""
+        ...
+
+    async def charge_present(self, charge: PresentCharge) -> Outcome:
+        """Charge while the customer is there; may answer `Pending` with a redirect."""
+        ...
+
+    async def open_checkout(self, order: CheckoutOrder) -> Checkout | Declined | Refused | NotSent | Unknown:
+        """Open a hosted page; nothing is charged until the customer acts on it."""
+        ...
+
+    async def find(self, question: Question) -> Outcome:
+        """Say what became of an attempt or an operation; `NotSent` means the gateway knows nothing."""
+        ...
+
+    async def capture(self, booked: Booked, amount: Money, key: str) -> Outcome:
+        """Turn a reservation, or a part of it, into money."""
+        ...
+
+    async def reverse(self, booked: Booked, key: str) -> Outcome:
+        """Let a reservation go; `Declined` with class `never` where it was captured already."""
+        ...
+
+    async def refund(self, booked: Booked, amount: Money, key: str) -> Outcome:
+        """Give back captured money, or a part of it."""
+        ...
+
+    async def pay_out(self, payout: Payout) -> Outcome:
+        """Send money to a payer where no payment can be refunded."""
+        ...
+
+    async def forget(self, profile: ProfileReference) -> Outcome:
+        """Delete a stored profile at the gateway; only when no attempt on it is open."""
+        ...
+
+    async def check(self) -> None:
+        """Return if the credentials work, else raise `ConfigurationError` with one clear sentence."""
+        ...
+
+    def read_notification(self, message: RawMessage) -> Notice:
+        """Read a notification without any I/O, or raise `ForgeryError`."""
+        ...
+
+    def acknowledge(self, accepted: bool) -> str:
+        """Return the body this gateway wants as the answer to a notification."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of connections."""
+        ...
+
+
+class OpenGateway(Protocol):
+    """Opens a gateway by name for one account's credentials; raises `ConfigurationError`."""
+
+    def __call__(self, name: str, credentials: Mapping[str, str]) -> Gateway:
+        """Return the gateway, ready to use."""
+        ...

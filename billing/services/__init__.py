@@ -1,0 +1,1 @@
+"""Use cases: they write, and they call the gateways they are given."""

@@ -1,0 +1,1 @@
+"""Entrances: what is reached over HTTP."""

@@ -1,0 +1,1 @@
+"""Adapters: one file per gateway, named as the provider spells itself."""

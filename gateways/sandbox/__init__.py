@@ -1,0 +1,1 @@
+"""Simulators that speak each gateway's real protocol over real sockets; imported by nobody."""

@@ -1,0 +1,1 @@
+"""What gets started: by people, by timers, and by the `turnus` command."""

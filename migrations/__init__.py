@@ -1,0 +1,1 @@
+"""Schema migrations; an __init__ so that the installed wheel can find them."""

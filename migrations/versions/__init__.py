@@ -1,0 +1,1 @@
+"""Schema versions, oldest first; once released, one is never edited."""
