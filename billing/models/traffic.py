@@ -1,0 +1,162 @@
+"""News from gateways, messages to people, runs with their decisions, and tasks for a person."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import JSON, Index, LargeBinary, UniqueConstraint, text
+from sqlmodel import Field
+
+from billing.models.base import Row, identity, instant, one_of, refers, word
+
+
+class NotificationState(StrEnum):
+    """What has become of a notification."""
+
+    RECEIVED = "received"
+    SETTLED = "settled"
+    FORGED = "forged"
+    OPEN = "open"
+
+
+class MessageState(StrEnum):
+    """Where a message stands; only the server's 250 makes it sent."""
+
+    QUEUED = "queued"
+    SENT = "sent"
+    FAILED = "failed"
+    DROPPED = "dropped"
+
+
+class RunState(StrEnum):
+    """Where a run stands."""
+
+    PLANNED = "planned"
+    RUNNING = "running"
+    PAUSED = "paused"
+    FINISHED = "finished"
+    ABORTED = "aborted"
+
+
+class TaskState(StrEnum):
+    """Whether a task still waits for a person."""
+
+    OPEN = "open"
+    DONE = "done"
+
+
+class Notification(Row, table=True):
+    """A message from a gateway, stored before it is acted on; the same news is stored once."""
+
+    __table_args__ = (
+        UniqueConstraint("gateway_account_id", "digest"),
+        one_of("state", NotificationState),
+        Index("ix_notification_state", "state", "id"),
+        Index("ix_notification_attempt_id", "attempt_id"),
+    )
+
+    id: int = identity()
+    gateway_account_id: int = refers("gateway_account.id")
+    digest: str = Field(max_length=64)
+    method: str = Field(max_length=8)
+    query: str = ""
+    headers: dict[str, str] = Field(default_factory=dict, sa_type=JSON)
+    body: bytes = Field(default=b"", sa_type=LargeBinary)
+    proven_key: str = Field(default="", max_length=30)
+    state: NotificationState = word(NotificationState.RECEIVED)
+    reason: str = ""
+    attempt_id: int | None = refers("attempt.id", nullable=True)
+    received_at: datetime = instant(nullable=False)
+    settled_at: datetime | None = instant()
+    copies: int = Field(default=1)
+
+
+_QUEUED = text("state = 'queued'")
+
+
+class Message(Row, table=True):
+    """A mail, written with its cause and sent later; one for each cause, step and recipient."""
+
+    __table_args__ = (
+        UniqueConstraint("cause", "step", "recipient"),
+        one_of("state", MessageState),
+        Index("ix_message_queued", "next_try_at", "id", postgresql_where=_QUEUED, sqlite_where=_QUEUED),
+        Index("ix_message_customer_id", "customer_id"),
+    )
+
+    id: int = identity()
+    merchant_id: int = refers("merchant.id")
+    customer_id: int = refers("customer.id")
+    cause: str = Field(max_length=60)
+    step: str = Field(max_length=30)
+    recipient: str = Field(max_length=254)
+    context: dict[str, Any] = Field(default_factory=dict, sa_type=JSON)
+    state: MessageState = word(MessageState.QUEUED)
+    business_at: datetime = instant(nullable=False)
+    created_at: datetime = instant(nullable=False)
+    next_try_at: datetime = instant(nullable=False)
+    lease_until: datetime | None = instant()
+    tries: int = Field(default=0)
+    sent_at: datetime | None = instant()
+    error: str = ""
+
+
+_OPEN_RUN = text("state IN ('planned', 'running', 'paused')")
+
+
+class Run(Row, table=True):
+    """One execution of the billing run for a merchant's day; one at a time is open for a merchant."""
+
+    __table_args__ = (
+        one_of("state", RunState),
+        Index("uq_run_one_open", "merchant_id", unique=True, postgresql_where=_OPEN_RUN, sqlite_where=_OPEN_RUN),
+        Index("ix_run_merchant_day", "merchant_id", "on_day"),
+    )
+
+    id: int = identity()
+    merchant_id: int = refers("merchant.id")
+    on_day: date
+    state: RunState = word(RunState.RUNNING)
+    business_at: datetime = instant(nullable=False)
+    started_at: datetime = instant(nullable=False)
+    finished_at: datetime | None = instant()
+
+
+class Decision(Row, table=True):
+    """Why a due subscription was not billed in a run; the billed ones explain themselves."""
+
+    run_id: int = Field(primary_key=True, foreign_key="run.id")
+    subscription_id: int = Field(primary_key=True, foreign_key="subscription.id")
+    reason: str = Field(max_length=40)
+    detail: str = ""
+    decided_at: datetime = instant(nullable=False)
+
+
+_OPEN_TASK = text("state = 'open'")
+
+
+class Task(Row, table=True):
+    """Something only a person can settle; the same thing is asked for once."""
+
+    __table_args__ = (
+        one_of("state", TaskState),
+        Index(
+            "uq_task_one_open",
+            "kind",
+            "subject",
+            unique=True,
+            postgresql_where=_OPEN_TASK,
+            sqlite_where=_OPEN_TASK,
+        ),
+    )
+
+    id: int = identity()
+    merchant_id: int = refers("merchant.id")
+    kind: str = Field(max_length=40)
+    subject: str = Field(max_length=60)
+    reason: str
+    state: TaskState = word(TaskState.OPEN)
+    created_at: datetime = instant(nullable=False)
+    done_at: datetime | None = instant()

@@ -1,0 +1,53 @@
+"""The lines an invoice has for a period."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from billing.money import Money, MoneyError
+from billing.periods import Interval, Period
+from billing.tax import tax_on, tax_within
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What a price asks: an amount for each unit and interval, and how tax is reckoned."""
+
+    unit: Money
+    interval: Interval
+    tax_rate_bp: int = 0
+    tax_included: bool = True
+
+    def __post_init__(self) -> None:
+        if self.unit.minor <= 0:
+            raise MoneyError(f"a price must be more than zero, not {self.unit.major} {self.unit.currency}")
+        if not 0 <= self.tax_rate_bp <= 10_000:
+            raise MoneyError(f"a tax rate is between 0 and 10000 basis points, not {self.tax_rate_bp}")
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of an invoice: net and tax make the total, to the minor unit."""
+
+    text: str
+    quantity: int
+    unit: Money
+    net: Money
+    tax: Money
+    tax_rate_bp: int
+    period: Period
+
+    @property
+    def total(self) -> Money:
+        """What the customer pays for the line."""
+        return self.net + self.tax
+
+
+def line_for(text: str, terms: Terms, quantity: int, period: Period) -> Line:
+    """Return the line for one period of a flat price; raise `MoneyError` for a quantity below one."""
+    if quantity < 1:
+        raise MoneyError(f"a quantity is at least 1, not {quantity}")
+    amount = terms.unit * quantity
+    tax = tax_within(amount, terms.tax_rate_bp) if terms.tax_included else tax_on(amount, terms.tax_rate_bp)
+    net = amount - tax if terms.tax_included else amount
+    return Line(text, quantity, terms.unit, net, tax, terms.tax_rate_bp, period)

@@ -1,0 +1,137 @@
+"""The database: one engine, transactions that read or write, and the words in which the two dialects differ."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Select, event
+from sqlalchemy.engine import make_url
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import ArgumentError
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import FunctionElement
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from billing.models.base import Instant
+
+PAGE = 500
+
+
+class DatabaseUrlError(ValueError):
+    """A database address that cannot be used; the message names the setting."""
+
+
+class machine_time(FunctionElement[datetime]):  # noqa: N801
+    """The database's own clock, plus some seconds: it rules leases and when to ask or try again."""
+
+    type = Instant()
+    inherit_cache = True
+    name = "machine_time"
+
+
+@compiles(machine_time, "postgresql")
+def _postgresql_time(element: machine_time, compiler: SQLCompiler, **kw: Any) -> str:
+    return f"(clock_timestamp() + make_interval(secs => {compiler.process(element.clauses, **kw)}))"
+
+
+@compiles(machine_time, "sqlite")
+def _sqlite_time(element: machine_time, compiler: SQLCompiler, **kw: Any) -> str:
+    seconds = compiler.process(element.clauses, **kw)
+    return f"strftime('%Y-%m-%d %H:%M:%f000', 'now', (({seconds}) || ' seconds'))"
+
+
+def after_s(seconds: Any = 0) -> machine_time:
+    """Return the instant so many seconds from now, by the database's clock."""
+    return machine_time(seconds)
+
+
+class Store:
+    """Transactions on one database.
+
+    SQLite takes one writer at a time: a writing transaction begins with the write lock, and writers
+    of this process queue for it here instead of in the database's busy wait.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.engine = _open(url)
+        self.is_sqlite = self.engine.dialect.name == "sqlite"
+        self._writer = asyncio.Lock()
+        self._reading = self.engine.execution_options(begin="DEFERRED")
+
+    @asynccontextmanager
+    async def write(self) -> AsyncIterator[AsyncSession]:
+        """Open a transaction that is committed at the end, or rolled back by an exception."""
+        async with AsyncExitStack() as stack:
+            if self.is_sqlite:
+                await stack.enter_async_context(self._writer)
+            session = await stack.enter_async_context(AsyncSession(self.engine, expire_on_commit=False))
+            async with session.begin():
+                yield session
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[AsyncSession]:
+        """Open a transaction for reading that holds no lock on SQLite."""
+        async with AsyncSession(self._reading, expire_on_commit=False) as session:
+            yield session
+
+    def claim(self, statement: Select[Any]) -> Select[Any]:
+        """Lock the rows a statement picks, passing over those that others hold."""
+        return statement if self.is_sqlite else statement.with_for_update(skip_locked=True)
+
+    def lock(self, statement: Select[Any]) -> Select[Any]:
+        """Lock the rows a statement picks, waiting for those that others hold."""
+        return statement if self.is_sqlite else statement.with_for_update()
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self.engine.dispose()
+
+
+def bare_url(url: str) -> str:
+    """Return a database address without its password, fit for a message."""
+    return make_url(url).render_as_string(hide_password=True)
+
+
+def _open(url: str) -> AsyncEngine:
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        raise DatabaseUrlError(
+            "TURNUS_DATABASE_URL is no database address: write sqlite+aiosqlite:///FILE or postgresql+psycopg://..."
+        ) from None
+    if parsed.drivername in {"sqlite", "sqlite+aiosqlite"}:
+        return _open_sqlite(parsed.set(drivername="sqlite+aiosqlite").render_as_string(hide_password=False))
+    if parsed.drivername in {"postgresql", "postgresql+psycopg"}:
+        address = parsed.set(drivername="postgresql+psycopg").render_as_string(hide_password=False)
+        return create_async_engine(address, pool_size=10, max_overflow=20, pool_pre_ping=True)
+    raise DatabaseUrlError(f"TURNUS_DATABASE_URL names {parsed.drivername!r}; Turnus runs on SQLite and PostgreSQL")
+
+
+def _open_sqlite(url: str) -> AsyncEngine:
+    engine = create_async_engine(url, connect_args={"timeout": 30}, pool_size=5, max_overflow=15)
+    event.listen(engine.sync_engine, "connect", _prepare_sqlite)
+    event.listen(engine.sync_engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _prepare_sqlite(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
+    """Let SQLAlchemy, and not the driver, say when a transaction begins.
+
+    A commit must outlive a power cut, or an attempt already sent would come up as unsent: hence FULL.
+    """
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=30000"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    connection.exec_driver_sql(f"BEGIN {connection.get_execution_options().get('begin', 'IMMEDIATE')}")
