@@ -1,6 +1,6 @@
 """The tables; one file per noun group."""
 
-from billing.models.base import metadata, table
+from billing.models.base import metadata, new_row, table
 from billing.models.catalog import Plan, Price, Subscription
 from billing.models.customer import Customer, Profile, ProfileState
 from billing.models.invoice import Invoice, InvoiceLine, Posting
@@ -63,5 +63,6 @@ __all__ = [
     "Verification",
     "VerificationState",
     "metadata",
+    "new_row",
     "table",
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import cache
 from typing import Any
 
 from sqlalchemy import BigInteger, CheckConstraint, DateTime, Dialect, Integer, MetaData, String, Table, TypeDecorator
@@ -89,3 +90,14 @@ def table(model: type[SQLModel]) -> Table:
     """Return the table behind a model, for statements over whole pages."""
     found: Table = model.__table__  # type: ignore[attr-defined]
     return found
+
+
+def new_row(model: type[SQLModel], **values: Any) -> dict[str, Any]:
+    """Return a row for a bulk insert: the values, and the model's defaults for all other columns."""
+    return _defaults(model) | values
+
+
+@cache
+def _defaults(model: type[SQLModel]) -> dict[str, Any]:
+    fields = [(name, each) for name, each in model.model_fields.items() if name != "id" and not each.is_required()]
+    return {name: each.get_default(call_default_factory=True, validated_data={}) for name, each in fields}

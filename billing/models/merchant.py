@@ -53,6 +53,7 @@ class Merchant(Row, table=True):
     place: str = Field(default="", max_length=200)
     legal_line: str = Field(default="", max_length=400)
     country: str = Field(default="", max_length=2)
+    number_prefix: str = Field(max_length=20)
     timezone: str = Field(default="Europe/Vienna", max_length=64)
     language: str = Field(default="en", max_length=5)
     live: bool = False

@@ -1,0 +1,321 @@
+"""Issue what is due: invoices, lines, numbers, postings and the first attempts, a page at a time."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any, Final
+
+from sqlalchemy import RowMapping, Select, bindparam, exists, insert, select, update
+from sqlalchemy.exc import DataError, IntegrityError
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from billing import invoices, ledger
+from billing.dunning import Ladder, next_step
+from billing.models import (
+    CatchUp,
+    Decision,
+    Invoice,
+    InvoiceLine,
+    NumberSeries,
+    Price,
+    Profile,
+    ProfileState,
+    Subscription,
+    new_row,
+    table,
+)
+from billing.money import Money
+from billing.payments import owed_key
+from billing.periods import Interval, Unit
+from billing.pricing import Line, Terms, line_for
+from billing.services.attempting import NewAttempt, open_attempts
+from billing.services.context import Context
+from billing.services.messaging import invite_to_pay
+from billing.services.posting import Posted, post
+from billing.services.tasking import NewTask, raise_tasks
+from billing.store import PAGE, Store
+from billing.subscriptions import Collection, SubscriptionState
+
+_subscription, _price, _profile = table(Subscription), table(Price), table(Profile)
+_invoice, _decision = table(Invoice), table(Decision)
+
+
+@dataclass(frozen=True, slots=True)
+class RunScope:
+    """What a page needs to know of its run and merchant."""
+
+    run_id: int
+    merchant_id: int
+    on: date
+    now: datetime
+    prefix: str
+    catch_up: CatchUp
+
+
+@dataclass(frozen=True, slots=True)
+class Issued:
+    """What became of one page: how many invoices, and how many subscriptions were set aside for which reason."""
+
+    invoiced: int
+    skipped: Counter[str]
+
+    def __bool__(self) -> bool:
+        return bool(self.invoiced or self.skipped)
+
+
+@dataclass(frozen=True, slots=True)
+class _Bill:
+    """A due subscription with the line its period has and the key of what it owes."""
+
+    row: RowMapping
+    line: Line
+    key: str
+
+    @property
+    def chargeable(self) -> bool:
+        row = self.row
+        return bool(row["collection"] == Collection.CHARGE and row["profile_state"] == ProfileState.ACTIVE)
+
+
+class _SetAsideError(Exception):
+    """A subscription that cannot be billed as it is; the reason is a word for the decision."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(detail)
+        self.reason, self.detail = reason, detail
+
+
+async def issue_page(ctx: Context, scope: RunScope) -> Issued:
+    """Invoice a page of due subscriptions, oldest period first; nothing left to do is an empty answer.
+
+    A subscription that makes the page fail is tried alone and then set aside with its reason,
+    so that it never takes its innocent neighbours with it.
+    """
+    try:
+        async with ctx.store.write() as session:
+            rows = await _due(ctx.store, session, scope)
+            return await _issue(ctx, session, scope, rows)
+    except (IntegrityError, DataError):
+        return await _issue_one_by_one(ctx, scope)
+
+
+async def count_due(session: AsyncSession, merchant_id: int, on: date) -> list[RowMapping]:
+    """Return what a run on the day would bill: every due subscription with its price, changing nothing."""
+    query = _due_query(merchant_id, on).order_by(_subscription.c.id)
+    return list((await session.execute(query)).mappings())
+
+
+async def _issue_one_by_one(ctx: Context, scope: RunScope) -> Issued:
+    """Issue each subscription of the page in a transaction of its own."""
+    async with ctx.store.read() as session:
+        ids = [row["id"] for row in await _due(ctx.store, session, scope, claim=False)]
+    invoiced, skipped = 0, Counter[str]()
+    for subscription_id in ids:
+        issued = await _issue_alone(ctx, scope, subscription_id)
+        invoiced += issued.invoiced
+        skipped += issued.skipped
+    return Issued(invoiced, skipped)
+
+
+async def _issue_alone(ctx: Context, scope: RunScope, subscription_id: int) -> Issued:
+    only = _subscription.c.id == subscription_id
+    try:
+        async with ctx.store.write() as session:
+            return await _issue(ctx, session, scope, await _due(ctx.store, session, scope, only))
+    except (IntegrityError, DataError) as error:
+        async with ctx.store.write() as session:
+            return await _set_aside(session, scope, {subscription_id: _SetAsideError("unstorable", str(error.orig))})
+
+
+async def _due(
+    store: Store, session: AsyncSession, scope: RunScope, *where: Any, claim: bool = True
+) -> Sequence[RowMapping]:
+    decided = exists().where(_decision.c.run_id == scope.run_id, _decision.c.subscription_id == _subscription.c.id)
+    query = _due_query(scope.merchant_id, scope.on).where(~decided, *where)
+    query = query.order_by(_subscription.c.next_due_on, _subscription.c.id).limit(PAGE)
+    if claim and not store.is_sqlite:
+        query = query.with_for_update(skip_locked=True, of=_subscription)
+    rows: Sequence[RowMapping] = (await session.execute(query)).mappings().all()
+    return rows
+
+
+def _due_query(merchant_id: int, on: date) -> Select[Any]:
+    price_columns = [column for column in _price.c if column.name not in {"id", "reference", "plan_id"}]
+    query = select(
+        *_subscription.c,
+        *price_columns,
+        _profile.c.gateway_account_id,
+        _profile.c.state.label("profile_state"),
+    )
+    query = query.join_from(_subscription, _price).join(
+        _profile, _profile.c.id == _subscription.c.profile_id, isouter=True
+    )
+    return query.where(_subscription.c.merchant_id == merchant_id, _subscription.c.next_due_on <= on)
+
+
+async def _issue(ctx: Context, session: AsyncSession, scope: RunScope, rows: Sequence[RowMapping]) -> Issued:
+    bills, aside = _reckon(scope, rows)
+    if bills:
+        await _write(ctx, session, scope, bills)
+    skipped = await _set_aside(session, scope, aside) if aside else Issued(0, Counter())
+    return Issued(len(bills), skipped.skipped)
+
+
+def _reckon(scope: RunScope, rows: Iterable[RowMapping]) -> tuple[list[_Bill], dict[int, _SetAsideError]]:
+    bills, aside = [], {}
+    for row in rows:
+        try:
+            bills.append(_bill(scope, row))
+        except _SetAsideError as reason:
+            aside[row["id"]] = reason
+    return bills, aside
+
+
+def _bill(scope: RunScope, row: RowMapping) -> _Bill:
+    """Return the bill for the subscription's next period, or raise why there is none."""
+    try:
+        terms = terms_of(row)
+        period = terms.interval.period(row["anchor_on"], row["next_period"])
+        line = line_for(row["title"], terms, row["quantity"], period)
+    except ValueError as error:
+        raise _SetAsideError("unpriceable", str(error)) from None
+    if scope.catch_up == CatchUp.APPROVAL and period.end <= scope.on:
+        raise _SetAsideError("needs_approval", f"more than one period is due since {period.start}")
+    return _Bill(row, line, owed_key("INV", row["uid"], row["next_period"]))
+
+
+def terms_of(row: RowMapping) -> Terms:
+    """Return the terms in a row that carries a price; raise `ValueError` where they make no sense."""
+    interval = Interval(Unit(row["interval_unit"]), row["interval_count"])
+    unit = Money(row["amount_minor"], row["currency"])
+    return Terms(unit, interval, row["tax_rate_bp"], row["tax_included"])
+
+
+async def _write(ctx: Context, session: AsyncSession, scope: RunScope, bills: list[_Bill]) -> None:
+    await _advance(session, bills)
+    first = await _take_numbers(session, scope, len(bills))
+    ids = await _insert_invoices(ctx, session, scope, bills, first)
+    await session.execute(insert(table(InvoiceLine)), [_line_row(ids[bill.key], bill.line) for bill in bills])
+    await post(session, [_posted(scope, ids[bill.key], bill) for bill in bills])
+    await open_attempts(session, [_attempt(scope, ids[bill.key], bill) for bill in bills if bill.chargeable])
+    invited = [(ids[bill.key], bill.row["customer_id"]) for bill in bills if not bill.chargeable]
+    await invite_to_pay(session, scope.merchant_id, invited, scope.now)
+
+
+async def _advance(session: AsyncSession, bills: list[_Bill]) -> None:
+    """Move each subscription to its next period."""
+    statement = update(_subscription).where(_subscription.c.id == bindparam("b_id"))
+    values: dict[str, Any] = {name: bindparam(f"b_{name}") for name in ("next_period", "next_due_on", "state")}
+    await session.execute(statement.values(**values), [_advanced(bill) for bill in bills])
+
+
+def _advanced(bill: _Bill) -> dict[str, Any]:
+    row = bill.row
+    state = SubscriptionState.ACTIVE if row["state"] == SubscriptionState.TRIALING else row["state"]
+    return {
+        "b_id": row["id"],
+        "b_next_period": row["next_period"] + 1,
+        "b_next_due_on": bill.line.period.end,
+        "b_state": state,
+    }
+
+
+async def _take_numbers(session: AsyncSession, scope: RunScope, count: int) -> int:
+    """Take numbers from the series, which this transaction holds until it ends; a rollback gives them back."""
+    series = table(NumberSeries)
+    mine = (series.c.merchant_id == scope.merchant_id) & (series.c.prefix == scope.prefix)
+    statement = update(series).where(mine).values(next_value=series.c.next_value + count).returning(series.c.next_value)
+    after: int = (await session.execute(statement)).scalar_one()
+    return after - count
+
+
+async def _insert_invoices(
+    ctx: Context, session: AsyncSession, scope: RunScope, bills: list[_Bill], first: int
+) -> dict[str, int]:
+    rows = [_invoice_row(ctx, scope, bill, first + place) for place, bill in enumerate(bills)]
+    await session.execute(insert(_invoice), rows)
+    found = select(_invoice.c.key, _invoice.c.id).where(_invoice.c.key.in_([bill.key for bill in bills]))
+    return {row.key: row.id for row in await session.execute(found)}
+
+
+def _invoice_row(ctx: Context, scope: RunScope, bill: _Bill, number: int) -> dict[str, Any]:
+    line = bill.line
+    return new_row(
+        Invoice,
+        merchant_id=scope.merchant_id,
+        customer_id=bill.row["customer_id"],
+        subscription_id=bill.row["id"],
+        run_id=scope.run_id,
+        period_number=bill.row["next_period"],
+        period_start=line.period.start,
+        period_end=line.period.end,
+        key=bill.key,
+        number=invoices.number(scope.prefix, number),
+        title=line.text,
+        currency=line.total.currency,
+        net_minor=line.net.minor,
+        tax_minor=line.tax.minor,
+        total_minor=line.total.minor,
+        issued_on=scope.on,
+        **(_CHARGED if bill.chargeable else _dunned(ctx.ladder, scope.on)),
+    )
+
+
+_CHARGED: Final = {"tries": 1}
+
+
+def _dunned(ladder: Ladder, on: date) -> dict[str, Any]:
+    """Return the columns of an invoice that a person has to pay: reminders begin to count at once."""
+    step = next_step(ladder, on, on, retry=False)
+    day = {"next_step": step.kind, "next_step_on": step.on} if step else {}
+    return {"dunned_since": on, "tries": 0} | day
+
+
+def _line_row(invoice_id: int, line: Line) -> dict[str, Any]:
+    return new_row(
+        InvoiceLine,
+        invoice_id=invoice_id,
+        position=0,
+        text=line.text,
+        quantity=line.quantity,
+        unit_minor=line.unit.minor,
+        net_minor=line.net.minor,
+        tax_minor=line.tax.minor,
+        total_minor=line.total.minor,
+        tax_rate_bp=line.tax_rate_bp,
+    )
+
+
+def _posted(scope: RunScope, invoice_id: int, bill: _Bill) -> Posted:
+    group = ledger.issue(bill.key, bill.line.net, bill.line.tax)
+    return Posted(group, scope.merchant_id, bill.row["customer_id"], scope.on, scope.now, invoice_id)
+
+
+def _attempt(scope: RunScope, invoice_id: int, bill: _Bill) -> NewAttempt:
+    return NewAttempt(
+        merchant_id=scope.merchant_id,
+        customer_id=bill.row["customer_id"],
+        gateway_account_id=bill.row["gateway_account_id"],
+        profile_id=bill.row["profile_id"],
+        run_id=scope.run_id,
+        owed_key=bill.key,
+        number=1,
+        amount=bill.line.total,
+        invoice_id=invoice_id,
+        business_at=scope.now,
+    )
+
+
+async def _set_aside(session: AsyncSession, scope: RunScope, aside: dict[int, _SetAsideError]) -> Issued:
+    """Record why subscriptions were not billed, and ask a person for each."""
+    about = {"run_id": scope.run_id, "decided_at": scope.now}
+    decisions = [
+        new_row(Decision, subscription_id=id_, reason=e.reason, detail=e.detail, **about) for id_, e in aside.items()
+    ]
+    await session.execute(insert(_decision), decisions)
+    tasks = [NewTask(scope.merchant_id, e.reason, f"sub_{id_}", e.detail) for id_, e in aside.items()]
+    await raise_tasks(session, tasks, scope.now)
+    return Issued(0, Counter(error.reason for error in aside.values()))
