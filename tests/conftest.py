@@ -1,0 +1,116 @@
+"""Databases for tests: SQLite and PostgreSQL, each test with a fresh one of either kind."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import shutil
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+
+import psycopg
+import pytest
+from sqlalchemy.engine import URL, make_url
+
+import migrations
+from billing.store import Store
+from tests import postgres
+
+
+@dataclass(frozen=True)
+class Server:
+    """A PostgreSQL server on which tests make databases, all with a name of this session."""
+
+    address: URL
+    connection: psycopg.Connection
+    prefix: str
+    numbers: Iterator[int]
+
+    @contextmanager
+    def database(self, template: str = "template0") -> Iterator[str]:
+        """Make a database like the template and give its address; drop it afterwards."""
+        name = f"{self.prefix}_{next(self.numbers)}"
+        self.connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+        try:
+            yield self.address.set(database=name).render_as_string(hide_password=False)
+        finally:
+            self.connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[Server]:
+    """The server that TURNUS_TEST_DATABASE_URL names, else one of our own."""
+    given = os.environ.get("TURNUS_TEST_DATABASE_URL")
+    if given:
+        yield from _server(given)
+    else:
+        with postgres.running() as address:
+            yield from _server(address)
+
+
+def _server(address: str) -> Iterator[Server]:
+    url = make_url(address)
+    plain = url.set(drivername="postgresql").render_as_string(hide_password=False)
+    with psycopg.connect(plain, autocommit=True) as connection:
+        yield Server(url, connection, f"turnus_test_{secrets.token_hex(4)}", count())
+
+
+@pytest.fixture(scope="session")
+def migrated_postgresql(postgresql: Server) -> Iterator[str]:
+    """The name of a database with our tables, to copy from."""
+    with postgresql.database() as address:
+        asyncio.run(migrations.upgrade(address))
+        yield str(make_url(address).database)
+
+
+@pytest.fixture(scope="session")
+def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database file with our tables, to copy from."""
+    path = tmp_path_factory.mktemp("template") / "turnus.db"
+    asyncio.run(migrations.upgrade(_sqlite(path)))
+    return path
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def dialect(request: pytest.FixtureRequest) -> str:
+    """Run the test once on each kind of database."""
+    return str(request.param)
+
+
+@pytest.fixture
+def database_url(request: pytest.FixtureRequest, dialect: str, tmp_path: Path) -> Iterator[str]:
+    """The address of a fresh database with our tables and nothing in them."""
+    if dialect == "sqlite":
+        template: Path = request.getfixturevalue("migrated_sqlite")
+        yield _sqlite(Path(shutil.copy(template, tmp_path)))
+    else:
+        server: Server = request.getfixturevalue("postgresql")
+        with server.database(request.getfixturevalue("migrated_postgresql")) as address:
+            yield address
+
+
+@pytest.fixture
+def empty_database_url(request: pytest.FixtureRequest, dialect: str, tmp_path: Path) -> Iterator[str]:
+    """The address of a database without any table."""
+    if dialect == "sqlite":
+        yield _sqlite(tmp_path / "empty.db")
+    else:
+        server: Server = request.getfixturevalue("postgresql")
+        with server.database() as address:
+            yield address
+
+
+@pytest.fixture
+async def store(database_url: str) -> AsyncIterator[Store]:
+    """Transactions on a fresh database."""
+    opened = Store(database_url)
+    yield opened
+    await opened.close()
+
+
+def _sqlite(path: Path) -> str:
+    return f"sqlite+aiosqlite:///{path}"
