@@ -12,20 +12,31 @@ plain-text part, because two layouts and two sets of macros stand under them.
 
 from __future__ import annotations
 
+import asyncio
 import re
+import ssl
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, fields
+from contextlib import contextmanager, suppress
+from dataclasses import Field, dataclass, field, fields
 from datetime import date, datetime
+from email.utils import format_datetime
 from enum import StrEnum
 from functools import cache
 from importlib.resources import files
+from socket import gethostname
 from textwrap import TextWrapper
-from typing import Any, Final
+from typing import ClassVar, Final, Self
+from urllib.parse import parse_qs, unquote, urlsplit
 from zoneinfo import ZoneInfo
 
+import aiosmtplib
 from babel import Locale, localedata
 from babel.dates import format_date, format_time
-from jinja2 import BaseLoader, Environment, PackageLoader, StrictUndefined, Template
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from emails.message import Message
+from jinja2 import BaseLoader, Environment, PackageLoader, StrictUndefined, select_autoescape
 
 from billing.gateway import DeclineClass
 from billing.money import Money
@@ -43,9 +54,10 @@ class _Tidy:
     """Makes every text of a value a single line, so that no name can forge a header or a paragraph."""
 
     __slots__ = ()
+    __dataclass_fields__: ClassVar[dict[str, Field[object]]]
 
     def __post_init__(self) -> None:
-        for each in fields(self):  # type: ignore[arg-type]
+        for each in fields(self):
             value = getattr(self, each.name)
             if isinstance(value, str):
                 object.__setattr__(self, each.name, type(value)(_UNPRINTABLE.sub(" ", value).strip()))
@@ -357,11 +369,16 @@ class _InlinedLoader(BaseLoader):
         return f'{found[0]} style="{rules.replace(chr(34), chr(39))}"'
 
 
+def _line(text: str) -> str:
+    """Write a text on one line, keeping the no-break spaces."""
+    return _SPACES.sub(" ", text).strip()
+
+
 def _flow(text: str, first: str = "", rest: str = "") -> str:
     """Wrap one paragraph at 70 columns, never breaking an address or a no-break space."""
     wrapper = TextWrapper(70, initial_indent=first, subsequent_indent=rest, break_long_words=False)
     wrapper.break_on_hyphens = False
-    return wrapper.fill(_SPACES.sub(" ", text).strip())
+    return wrapper.fill(_line(text))
 
 
 @cache
@@ -370,14 +387,14 @@ def _environment(part: str) -> Environment:
     loader = _InlinedLoader() if part == "html" else PackageLoader("templates", "mail")
     made = Environment(
         loader=loader,
-        autoescape=part == "html",
+        autoescape=select_autoescape((), (), default=part == "html"),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         auto_reload=False,
         cache_size=-1,
     )
-    made.filters["flow"] = _flow
+    made.filters |= {"flow": _flow, "line": _line}
     made.globals["layout"] = f"layout.{part}"
     made.globals |= {
         name: macro for name, macro in vars(made.get_template(f"kit.{part}").module).items() if name[0] != "_"
@@ -389,15 +406,341 @@ def render(letter: Letter) -> Rendered:
     """Turn a letter into its subject, HTML part and text part; raise rather than leave a gap."""
     reader = Reader(choose_locale(letter.locale))
     name = f"{reader.language}/{letter.kind}.jinja"
-    seen = {each.name: getattr(letter, each.name) for each in fields(letter)} | {"why": letter.why, "r": reader}
-    text = _environment("txt").get_template(name)
-    return Rendered(
-        subject=_subject(text, seen),
-        html=_environment("html").get_template(name).render(seen).strip() + "\n",
-        text=_BREAKS.sub("\n\n", text.render(seen)).strip() + "\n",
-    )
+    seen = {each.name: getattr(letter, each.name) for each in fields(letter)}
+    seen |= {"why": letter.why, "r": reader, "accent": letter.brand.light}
+    subject, _, text = _environment("txt").get_template(name).render(seen).partition("\n")
+    html = _environment("html").get_template(name).render(seen)
+    return Rendered(subject, html.strip() + "\n", _BREAKS.sub("\n\n", text).strip() + "\n")
 
 
-def _subject(template: Template, seen: dict[str, Any]) -> str:
-    block: Iterator[str] = template.blocks["subject"](template.new_context(seen))
-    return _SPACES.sub(" ", "".join(block)).strip()
+# --- sending ----------------------------------------------------------------
+
+
+class MailError(Exception):
+    """A mail that was not accepted; `code` is the server's own, or 0 where it gave none."""
+
+    permanent: ClassVar[bool] = False
+
+    def __init__(self, reason: str, code: int = 0) -> None:
+        super().__init__(reason)
+        self.code = code
+
+
+class MailSettingsError(MailError):
+    """Settings that cannot work; the message names the setting and never shows a password."""
+
+
+class MailRejectedError(MailError):
+    """The server refused this mail for good; sending the same again cannot help."""
+
+    permanent = True
+
+
+class MailDelayedError(MailError):
+    """The mail was not accepted now, or nobody knows; the same mail with the same Message-ID goes out again later."""
+
+
+class MailAccountError(MailDelayedError):
+    """The server refuses us, not the mail: wrong credentials, no encryption. Nothing passes until that is put right."""
+
+
+class StartTls(StrEnum):
+    """Whether the connection is encrypted after the greeting."""
+
+    REQUIRED = "required"
+    AUTO = "auto"
+    NEVER = "never"
+
+
+@dataclass(frozen=True, slots=True)
+class SmtpServer:
+    """A mail server and how to reach it; the password is in no text made of this value."""
+
+    host: str
+    port: int
+    user: str = ""
+    password: str = field(default="", repr=False)
+    tls: bool = False
+    starttls: StartTls = StartTls.AUTO
+
+    @classmethod
+    def parse(cls, url: str) -> SmtpServer:
+        """Read `smtp://user:pass@host:587?starttls=required|auto|never` or `smtps://...`, or say what is wrong.
+
+        With a password, and unless told otherwise, encryption is required: a server that does not offer
+        it, or someone in between who hides the offer, gets no password.
+        """
+        try:
+            parts = urlsplit(url)
+            port = parts.port
+        except ValueError:
+            raise _malformed("the host or the port cannot be read") from None
+        if parts.scheme not in ("smtp", "smtps") or not parts.hostname:
+            raise _malformed("it is written like smtp://user:password@host:587 or smtps://host")
+        if parts.path.strip("/") or parts.fragment:
+            raise _malformed("nothing but ?starttls=... may follow the host; write @ / # in a password as %40 %2F %23")
+        tls = parts.scheme == "smtps"
+        return cls(
+            host=parts.hostname,
+            port=port or (465 if tls else 587 if parts.username else 25),
+            user=unquote(parts.username or ""),
+            password=unquote(parts.password or ""),
+            tls=tls,
+            starttls=_read_starttls(parts.query, StartTls.REQUIRED if parts.password else StartTls.AUTO),
+        )
+
+    @property
+    def address(self) -> str:
+        """Host and port, for messages to people."""
+        return f"{self.host}:{self.port}"
+
+
+def _read_starttls(query: str, default: StartTls) -> StartTls:
+    options = parse_qs(query, keep_blank_values=True)
+    wanted = options.pop("starttls", [default])[-1]
+    if options or wanted not in set(StartTls):
+        raise _malformed("after the ? stands starttls=required, starttls=auto or starttls=never")
+    return StartTls(wanted)
+
+
+def _malformed(reason: str) -> MailSettingsError:
+    return MailSettingsError(f"TURNUS_SMTP_URL is malformed: {reason}")
+
+
+@dataclass(frozen=True, slots=True)
+class Dkim:
+    """Signs for a domain; `key` is the private key as PEM text and is in no text made of this value."""
+
+    domain: str
+    selector: str
+    key: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Mailbox:
+    """A mail address and the name in front of it."""
+
+    address: str
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        if not _ADDRESS.fullmatch(self.address):
+            raise MailRejectedError(f"{self.address!r} is not a mail address")
+        object.__setattr__(self, "name", _UNPRINTABLE.sub(" ", self.name).strip())
+
+
+_ADDRESS: Final = re.compile(r"[^\s@<>()\[\],;:\\\"\x00-\x1f\x7f]{1,64}@[^\s@<>()\[\],;:\\\"\x00-\x1f\x7f]{1,253}")
+_MESSAGE_ID: Final = re.compile(r"<[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]+@[A-Za-z0-9.-]+>")
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """Who a mail is from and for, and its place among other mails.
+
+    `message_id` is the caller's (`<...@...>`) and the same whenever the same mail is sent again;
+    `answers` are the ids of earlier mails of the same conversation, oldest first.
+    """
+
+    sender: Mailbox
+    to: Mailbox
+    message_id: str
+    sent_at: datetime
+    reply_to: Mailbox | None = None
+    answers: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for each in (self.message_id, *self.answers):
+            if not _MESSAGE_ID.fullmatch(each):
+                raise ValueError(f"{each!r} is not a Message-ID: it is written like <id@host>")
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The headers that are neither an address nor the subject."""
+        thread = {"In-Reply-To": self.answers[-1], "References": " ".join(self.answers)} if self.answers else {}
+        return {"Auto-Submitted": "auto-generated", **thread}
+
+
+class _Carrier:
+    """Carries built mails over one kept connection, each of them once.
+
+    `emails` takes any object with `sendmail`. Its own asynchronous one sends a mail again by itself when the
+    answer to it was lost, looks up the name of the host while everything else waits, and says a long goodbye
+    to a server that hangs; so this one speaks with aiosmtplib directly, as that one does.
+    """
+
+    def __init__(self, server: SmtpServer, timeout_s: float) -> None:
+        self._server = server
+        self._timeout_s = timeout_s
+        self._smtp: aiosmtplib.SMTP | None = None
+
+    async def sendmail(self, from_addr: str, to_addrs: list[str], msg: Message, **_options: object) -> str:
+        """Return the server's words after its 250, or raise what aiosmtplib raises."""
+        smtp = await self._connection()
+        _refused, words = await smtp.sendmail(from_addr, to_addrs, msg.as_bytes())
+        return words
+
+    async def close(self) -> None:
+        """Say goodbye; a server that does not answer is left."""
+        with suppress(aiosmtplib.SMTPException):
+            if self._smtp is not None:
+                await self._smtp.quit(timeout=1)
+        self.drop()
+
+    def drop(self) -> None:
+        """Let the connection go without a word."""
+        if self._smtp is not None:
+            self._smtp.close()
+        self._smtp = None
+
+    async def _connection(self) -> aiosmtplib.SMTP:
+        """Return the kept connection if it still answers, for it may have died while idle, or a new one."""
+        if self._smtp is not None:
+            try:
+                await self._smtp.rset()
+            except aiosmtplib.SMTPException:
+                self.drop()
+        if self._smtp is None:
+            smtp = self._new()
+            await smtp.connect()
+            self._smtp = smtp
+        return self._smtp
+
+    def _new(self) -> aiosmtplib.SMTP:
+        server = self._server
+        return aiosmtplib.SMTP(
+            hostname=server.host,
+            port=server.port,
+            username=server.user or None,
+            password=server.password or None,
+            use_tls=server.tls,
+            start_tls=False if server.tls else _START_TLS[server.starttls],
+            local_hostname=gethostname(),
+            timeout=self._timeout_s,
+        )
+
+
+_START_TLS: Final = {StartTls.REQUIRED: True, StartTls.AUTO: None, StartTls.NEVER: False}
+
+
+class Mailer:
+    """Hands mails to one server over one kept connection, one after the other.
+
+    `timeout_s` is the wait for each answer of the server, `deadline_s` the wait for a whole mail.
+    """
+
+    def __init__(
+        self, server: SmtpServer, dkim: Dkim | None = None, timeout_s: float = 15.0, deadline_s: float = 60.0
+    ) -> None:
+        self._server = server
+        self._dkim = dkim
+        self._deadline_s = deadline_s
+        self._carrier = _Carrier(server, timeout_s)
+        self._lock = asyncio.Lock()
+        if dkim:
+            _check_key(dkim)
+
+    async def send(self, mail: Rendered, envelope: Envelope) -> str:
+        """Return the server's words once it said 250 to everything; else raise a `MailError`.
+
+        After a `MailDelayedError` the mail may have been accepted all the same, if only the answer was lost:
+        sent again with its Message-ID, it is at worst one mail shown twice, never another step.
+        """
+        message = self._build(mail, envelope)
+        async with self._lock:
+            with _explained(self._server, self._carrier):
+                async with asyncio.timeout(self._deadline_s):
+                    return str(await message.send_async(smtp=self._carrier))
+
+    async def close(self) -> None:
+        """Let go of the connection."""
+        await self._carrier.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    def _build(self, mail: Rendered, envelope: Envelope) -> Message:
+        message = Message(
+            subject=mail.subject,
+            html=mail.html,
+            text=mail.text,
+            mail_from=_pair(envelope.sender),
+            mail_to=[_pair(envelope.to)],
+            reply_to=[_pair(envelope.reply_to)] if envelope.reply_to else None,
+            headers=envelope.headers,
+            message_id=envelope.message_id,
+            # As text, because the library takes an instant for local time.
+            date=format_datetime(envelope.sent_at),
+        )
+        if self._dkim:
+            message.dkim(domain=self._dkim.domain, selector=self._dkim.selector, key=self._dkim.key)
+        return message
+
+
+def _pair(mailbox: Mailbox) -> tuple[str, str]:
+    return mailbox.name, mailbox.address
+
+
+def _check_key(dkim: Dkim) -> None:
+    try:
+        key = load_pem_private_key(dkim.key.encode(), password=None)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        key = None
+    if not isinstance(key, RSAPrivateKey):
+        raise MailSettingsError(f"the DKIM key for {dkim.domain} is not an RSA private key in PEM form")
+
+
+@contextmanager
+def _explained(server: SmtpServer, carrier: _Carrier) -> Iterator[None]:
+    """Turn whatever goes wrong on the way into a `MailError`; a connection in an unclear state is not kept."""
+    try:
+        yield
+    except (aiosmtplib.SMTPException, OSError, TimeoutError, ValueError) as error:
+        if not _left_in_order(error):
+            carrier.drop()
+        raise _explain(error, server) from None
+    except BaseException:
+        carrier.drop()
+        raise
+
+
+def _left_in_order(error: Exception) -> bool:
+    return isinstance(error, aiosmtplib.SMTPRecipientsRefused | aiosmtplib.SMTPSenderRefused | aiosmtplib.SMTPDataError)
+
+
+# Answers that are about who we are, wherever in the conversation they are given (RFC 4954).
+_ABOUT_US: Final = frozenset({530, 534, 535, 538})
+
+
+def _explain(error: Exception, server: SmtpServer) -> MailError:
+    """Say who answered what, and whether trying again can help; a refused sender is our own doing, not this mail's."""
+    if isinstance(error, aiosmtplib.SMTPRecipientsRefused):
+        error = error.recipients[0]
+    code = error.code if isinstance(error, aiosmtplib.SMTPResponseException) else 0
+    reason = f"{server.address} {_what_happened(error, code)}"
+    if server.password:
+        reason = reason.replace(server.password, "***")
+    if code >= 500 and code not in _ABOUT_US and _is_about_the_mail(error):
+        return MailRejectedError(reason, code)
+    if code >= 500 or isinstance(error, aiosmtplib.SMTPNotSupported) or _is_about_encryption(error):
+        return MailAccountError(reason, code)
+    return MailDelayedError(reason, code)
+
+
+def _is_about_the_mail(error: Exception) -> bool:
+    return isinstance(error, aiosmtplib.SMTPRecipientRefused | aiosmtplib.SMTPDataError)
+
+
+def _is_about_encryption(error: BaseException) -> bool:
+    return isinstance(error, ssl.SSLError) or bool(error.__cause__ and _is_about_encryption(error.__cause__))
+
+
+def _what_happened(error: Exception, code: int) -> str:
+    words = _line(_UNPRINTABLE.sub(" ", str(getattr(error, "message", error))))[:200]
+    if code > 0:
+        return f"answered {code} {words}"
+    if isinstance(error, TimeoutError):
+        return "did not answer in time"
+    return f"could not be used: {words or type(error).__name__}"
