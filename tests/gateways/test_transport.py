@@ -1,0 +1,383 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from structlog.testing import capture_logs
+
+from billing.gateway import NotSent, Unknown
+from gateways.transport import MASK, Answer, Limits, Redaction, Transport
+from tests.gateways.sockets import Line, Server, refusing, serving, untrusted_tls
+
+QUICK = Limits(total_s=2.0, connect_s=0.5, idle_s=1.0)
+BODY = b"<pay>4444333322221111</pay>"
+
+
+@asynccontextmanager
+async def opened(limits: Limits = QUICK, network: httpx.AsyncBaseTransport | None = None) -> AsyncIterator[Transport]:
+    transport = Transport("test", limits, Redaction(frozenset({"pay"}), ("se&cret",)), network)
+    try:
+        yield transport
+    finally:
+        await transport.close()
+
+
+async def sent(server: Server, method: str = "POST", limits: Limits = QUICK) -> Answer | NotSent | Unknown:
+    async with opened(limits) as transport:
+        return await transport.send(method, server.address, {}, BODY if method == "POST" else b"")
+
+
+# --- what proves that nothing left, and what does not ----------------------------------------
+
+
+async def test_a_refused_connection_was_not_sent() -> None:
+    with refusing() as address:
+        async with opened() as transport:
+            assert isinstance(await transport.send("POST", address, {}, BODY), NotSent)
+
+
+async def test_a_handshake_that_nobody_answers_was_not_sent() -> None:
+    async def silent(line: Line) -> None:
+        await line.reader.read()
+
+    async with serving(silent) as server:
+        server.address = server.address.replace("http:", "https:")
+        result = await sent(server, limits=Limits(total_s=2.0, connect_s=0.1))
+        assert isinstance(result, NotSent)
+        assert server.requests == []
+
+
+async def test_a_certificate_nobody_signed_gets_no_request(tmp_path: Path) -> None:
+    async def never(line: Line) -> None:
+        await line.request()
+
+    async with serving(never, untrusted_tls(tmp_path)) as server:
+        result = await sent(server)
+        assert isinstance(result, NotSent)
+        assert "certificate" in result.reason.lower()
+        assert server.requests == []
+
+
+async def test_a_server_without_tls_gets_no_request_meant_for_tls() -> None:
+    async def plain(line: Line) -> None:
+        await line.say(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+    async with serving(plain) as server:
+        server.address = server.address.replace("http:", "https:")
+        assert isinstance(await sent(server), NotSent)
+
+
+async def test_a_request_that_never_got_a_connection_was_not_sent() -> None:
+    async def silent(line: Line) -> None:
+        await line.request()
+        await line.reader.read()
+
+    limits = Limits(total_s=0.6, connect_s=0.2, in_flight_max=1)
+    async with serving(silent) as server, opened(limits) as transport:
+        first = asyncio.create_task(transport.send("POST", server.address, {}, BODY))
+        await asyncio.sleep(0)
+        second = await transport.send("POST", server.address, {}, BODY)
+        assert isinstance(second, NotSent)
+        assert isinstance(await first, Unknown)
+        assert len(server.requests) == 1
+
+
+async def test_hanging_up_without_reading_leaves_the_outcome_unknown() -> None:
+    async def rude(line: Line) -> None:
+        pass
+
+    async with serving(rude) as server:
+        assert isinstance(await sent(server), Unknown)
+
+
+async def test_reading_everything_and_hanging_up_leaves_the_outcome_unknown() -> None:
+    async def thief(line: Line) -> None:
+        await line.request()
+
+    async with serving(thief) as server:
+        result = await sent(server)
+        assert isinstance(result, Unknown)
+        assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("error", [httpx.ConnectTimeout, httpx.ConnectError, httpx.PoolTimeout])
+async def test_the_name_of_an_exception_proves_nothing_only_its_cause_does(error: type[httpx.TransportError]) -> None:
+    def misnamed(request: httpx.Request) -> httpx.Response:
+        raise error("the server hung up")
+
+    async with opened(network=httpx.MockTransport(misnamed)) as transport:
+        assert isinstance(await transport.send("POST", "https://gateway.example/", {}, BODY), Unknown)
+
+
+async def test_half_an_answer_leaves_the_outcome_unknown() -> None:
+    async def half(line: Line) -> None:
+        await line.request()
+        await line.say(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n<status>OK</sta")
+
+    async with serving(half) as server:
+        assert isinstance(await sent(server), Unknown)
+
+
+async def test_an_answer_cut_inside_a_chunk_leaves_the_outcome_unknown() -> None:
+    async def half(line: Line) -> None:
+        await line.request()
+        await line.say(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n20\r\n<status>OK")
+
+    async with serving(half) as server:
+        assert isinstance(await sent(server), Unknown)
+
+
+async def test_garbage_leaves_the_outcome_unknown() -> None:
+    async def garbage(line: Line) -> None:
+        await line.request()
+        await line.say(bytes(range(256)))
+
+    async with serving(garbage) as server:
+        assert isinstance(await sent(server), Unknown)
+
+
+async def test_no_answer_leaves_the_outcome_unknown_once_the_time_is_over() -> None:
+    async def silent(line: Line) -> None:
+        await line.request()
+        await line.reader.read()
+
+    async with serving(silent) as server:
+        assert isinstance(await sent(server, limits=Limits(total_s=0.1, connect_s=0.1)), Unknown)
+
+
+async def test_an_answer_that_drips_for_ever_is_given_up() -> None:
+    async def drip(line: Line) -> None:
+        await line.request()
+        await line.say(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
+        for _ in range(1000):
+            await line.say(b"x")
+            await asyncio.sleep(0.02)
+
+    async with serving(drip) as server, asyncio.timeout(1):
+        assert isinstance(await sent(server, limits=Limits(total_s=0.2, connect_s=0.1)), Unknown)
+
+
+async def test_an_answer_without_end_is_given_up() -> None:
+    async def flood(line: Line) -> None:
+        await line.request()
+        await line.answer(b"x" * 5000)
+
+    async with serving(flood) as server:
+        result = await sent(server, limits=Limits(total_s=2.0, answer_bytes_max=1000))
+        assert isinstance(result, Unknown)
+        assert "1000 bytes" in result.reason
+
+
+async def test_using_a_closed_transport_is_a_value_too() -> None:
+    async def fine(line: Line) -> None:
+        await line.request()
+        await line.answer()
+
+    async with serving(fine) as server:
+        async with opened() as transport:
+            assert isinstance(await transport.send("POST", server.address, {}, BODY), Answer)
+        assert isinstance(await transport.send("POST", server.address, {}, BODY), Unknown)
+
+
+# --- once --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+async def test_a_connection_that_dies_under_its_second_request_is_not_sent_a_third(method: str) -> None:
+    async def once_then_gone(line: Line) -> None:
+        await line.request()
+        if len(line.server.requests) == 1:
+            await line.answer()
+            await line.request()
+
+    async with serving(once_then_gone) as server, opened() as transport:
+        first = await transport.send(method, server.address, {}, b"")
+        second = await transport.send(method, server.address, {}, b"")
+        assert isinstance(first, Answer)
+        assert isinstance(second, Unknown)
+        assert (len(server.requests), server.connections) == (2, 1)
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+async def test_a_connection_closed_while_idle_is_noticed_before_it_is_used(method: str) -> None:
+    gone = asyncio.Event()
+
+    async def one_answer(line: Line) -> None:
+        await line.request()
+        await line.answer()
+        line.writer.close()
+        gone.set()
+
+    async with serving(one_answer) as server, opened() as transport:
+        await transport.send(method, server.address, {}, b"")
+        await gone.wait()
+        await asyncio.sleep(0.02)
+        assert isinstance(await transport.send(method, server.address, {}, b""), Answer)
+        assert (len(server.requests), server.connections) == (2, 2)
+
+
+async def test_an_idle_connection_is_let_go_before_the_gateway_does() -> None:
+    async def patient(line: Line) -> None:
+        while True:
+            await line.request()
+            await line.answer()
+
+    async with serving(patient) as server, opened(Limits(total_s=2.0, idle_s=0.05)) as transport:
+        await transport.send("POST", server.address, {}, BODY)
+        await asyncio.sleep(0.1)
+        await transport.send("POST", server.address, {}, BODY)
+        assert server.connections == 2
+
+
+async def test_a_redirect_is_an_answer_and_is_not_followed() -> None:
+    async def elsewhere(line: Line) -> None:
+        await line.request()
+        await line.answer(status="307 Temporary Redirect", headers="Location: /again\r\n")
+
+    async with serving(elsewhere) as server:
+        result = await sent(server)
+        assert isinstance(result, Answer)
+        assert (result.status, len(server.requests)) == (307, 1)
+
+
+async def test_a_cookie_is_not_carried_into_the_next_payment() -> None:
+    async def baker(line: Line) -> None:
+        while True:
+            await line.request()
+            await line.answer(headers="Set-Cookie: session=1; Path=/\r\n")
+
+    async with serving(baker) as server, opened() as transport:
+        await transport.send("POST", server.address, {}, BODY)
+        await transport.send("POST", server.address, {}, BODY)
+        assert all(b"session" not in request for request in server.requests)
+
+
+async def test_a_proxy_in_the_environment_gets_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fine(line: Line) -> None:
+        await line.request()
+        await line.answer()
+
+    with refusing() as proxy:
+        monkeypatch.setenv("HTTP_PROXY", proxy)
+        monkeypatch.setenv("ALL_PROXY", proxy)
+        async with serving(fine) as server:
+            assert isinstance(await sent(server), Answer)
+
+
+async def test_an_answer_comes_back_whole() -> None:
+    async def fine(line: Line) -> None:
+        await line.request()
+        await line.answer(b"\x00\xffbytes", headers="X-Kind: odd\r\n")
+
+    async with serving(fine) as server:
+        result = await sent(server)
+        assert isinstance(result, Answer)
+        assert (result.status, result.body, result.headers["x-kind"]) == (200, b"\x00\xffbytes", "odd")
+
+
+async def test_cancelling_is_not_taken_for_an_answer() -> None:
+    started = asyncio.Event()
+
+    async def silent(line: Line) -> None:
+        await line.request()
+        started.set()
+        await line.reader.read()
+
+    async with serving(silent) as server, opened() as transport:
+        task = asyncio.create_task(transport.send("POST", server.address, {}, BODY))
+        await started.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+
+# --- what people may read ----------------------------------------------------------------------
+
+REDACTION = Redaction(frozenset({"iban", "identifier", "token", "confirmationURL", "mdxi"}), ("pass&word/9",))
+
+
+@pytest.mark.parametrize(
+    ("text", "hidden"),
+    [
+        ("<iban>AT61 1904 3002 3457 3201</iban>", "1904"),
+        ('<ns0:identifier xsi:type="x">12345</ns0:identifier>', "12345"),
+        ("<token>abc\n def</token>", "def"),
+        ("<iban>cut off in the midd", "middle"),
+        ("<mdxi>&lt;Order&gt;&lt;Name&gt;Doe&lt;/Name&gt;&lt;/Order&gt;</mdxi>", "Doe"),
+        ("&lt;iban&gt;some&amp;thing&lt;/iban&gt;", "thing"),
+        ('{"token": "a\\"b", "n": 1}', 'a\\"b'),
+        ('{"token":12345}', "12345"),
+        ("a=1&token=abc&b=2", "abc"),
+        ("<confirmationURL>https://x.y/?proof=1</confirmationURL>", "proof"),
+        ("free text with 4444 3333 2222 1111 in it", "2222"),
+        ("free text with 5555444433331111 in it", "5555444433331111"),
+        ("free text with AT771400000123456789 in it", "123456789"),
+        ("user:pass&word/9@host", "word"),
+        ("user=pass%26word%2F9", "word"),
+        ("<x>pass&amp;word/9</x>", "word"),
+        ("Basic cGFzcyZ3b3JkLzk=", "cGFzc"),
+    ],
+)
+def test_what_must_not_be_read_is_masked(text: str, hidden: str) -> None:
+    cleaned = REDACTION.clean(text)
+    assert hidden not in cleaned
+    assert MASK in cleaned
+
+
+def test_what_helps_people_stays_readable() -> None:
+    text = "<tid>INV-2016-11</tid><mpayTID>3303581</mpayTID><amount>2500</amount><returnCode>DECLINED</returnCode>"
+    assert REDACTION.clean(text) == text
+
+
+@given(st.text("§¶¤", min_size=3), st.text(), st.text())
+def test_a_secret_never_survives_whatever_surrounds_it(secret: str, before: str, after: str) -> None:
+    cleaned = Redaction(frozenset({"iban"}), (secret,)).clean(f"{before}|{secret}|{after}")
+    assert f"|{secret}|" not in cleaned
+
+
+@given(st.text(), st.text())
+def test_a_card_number_never_survives_whatever_surrounds_it(before: str, after: str) -> None:
+    assert "4444333322221111" not in REDACTION.clean(f"{before}|4444333322221111|{after}")
+
+
+async def test_the_log_of_an_exchange_says_what_happened_and_shows_no_secret() -> None:
+    async def thief(line: Line) -> None:
+        await line.request()
+        await line.answer(b"<pay>secret</pay> 4444333322221111 se&cret")
+
+    with capture_logs() as logs:
+        async with serving(thief) as server, opened() as transport:
+            await transport.send("POST", server.address, {"Authorization": "Basic se&cret"}, BODY)
+    exchange = next(entry for entry in logs if entry["event"] == "exchange")
+    assert exchange["gateway"] == "test"
+    assert exchange["method"] == "POST"
+    assert exchange["address"] == "127.0.0.1/door"
+    assert (exchange["result"], exchange["status"]) == ("answer", 200)
+    assert exchange["duration_ms"] >= 0
+    for told in map(repr, logs):
+        assert all(secret not in told for secret in ("4444333322221111", "se&cret", "in-the-query", ">secret<"))
+
+
+async def test_the_log_of_a_failure_says_which_kind_it_was() -> None:
+    with capture_logs() as logs, refusing() as address:
+        async with opened() as transport:
+            await transport.send("POST", address, {}, BODY)
+    exchange = next(entry for entry in logs if entry["event"] == "exchange")
+    assert (exchange["log_level"], exchange["result"]) == ("warning", "NotSent")
+    assert "Connect" in exchange["reason"]
+
+
+async def test_the_reason_of_a_doubt_shows_no_secret() -> None:
+    def broken(request: httpx.Request) -> httpx.Response:
+        raise RuntimeError("something about se&cret and 4444333322221111")
+
+    async with opened(network=httpx.MockTransport(broken)) as transport:
+        result = await transport.send("POST", "https://gateway.example/", {}, BODY)
+    assert isinstance(result, Unknown)
+    assert result.reason == f"RuntimeError: something about {MASK} and {MASK}"
