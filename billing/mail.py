@@ -193,7 +193,8 @@ class Letter(_Tidy):
     `greet` is what follows "Hello" and "Guten Tag" (a name, or "Frau Petersen"), empty where unknown.
     `own_login` says that `link_url` leads to the merchant's own invoice page, behind the merchant's own login.
     `stores` says that a visit also stores the means it is paid with. `happened_on` is the day of the try, the
-    payment or the refund. `reserved` is the small amount that renewing reserves and releases.
+    payment or the refund. `reserved` is the small amount that renewing reserves and releases. `by_link` says that
+    the customer paid on a visit; else the payment was charged to the stored means. A refund's amount is the bill's.
     """
 
     kind: MailKind
@@ -218,6 +219,12 @@ class Letter(_Tidy):
     reserved: Money | None = None
     portal_url: str = ""
 
+    def __post_init__(self) -> None:
+        _Tidy.__post_init__(self)
+        missing = [name for name in _NEEDS[self.kind] if not getattr(self, name)]
+        if missing:
+            raise ValueError(f"a mail of kind {self.kind} needs {' and '.join(missing)}")
+
     @property
     def why(self) -> Cause | None:
         """The cause to tell, found from the decline where none was given."""
@@ -233,6 +240,19 @@ class Rendered:
     subject: str
     html: str
     text: str
+
+
+_NEEDS: Final[dict[MailKind, tuple[str, ...]]] = {
+    MailKind.DECLINED: ("bill", "why", "link_url"),
+    MailKind.INVOICE: ("bill", "link_url"),
+    MailKind.REMINDER: ("bill", "link_url"),
+    MailKind.LAST_STEP: ("bill", "link_url"),
+    MailKind.RECEIPT: ("bill",),
+    MailKind.FRESH_LINK: ("bill", "link_url"),
+    MailKind.RENEW: ("means", "link_url", "reserved"),
+    MailKind.RENEWED: ("means",),
+    MailKind.REFUNDED: ("bill",),
+}
 
 
 # --- how a reader reads -----------------------------------------------------
@@ -282,6 +302,10 @@ class Reader:
     def month(self, day: date) -> str:
         """Write the name of the month alone."""
         return self._date(day, "LLLL")
+
+    def month_year(self, day: date, today: date) -> str:
+        """Write the month, with its year only where it is not the same year or the turn of it."""
+        return self._date(day, "LLLL" if abs((day - today).days) < 300 else "LLLL y")
 
     def month_of(self, period: Period | None) -> str:
         """Return the month's name where the period is exactly one calendar month, else nothing."""
@@ -381,6 +405,11 @@ def _flow(text: str, first: str = "", rest: str = "") -> str:
     return wrapper.fill(_line(text))
 
 
+def _tight(text: str) -> str:
+    """Leave out the empty lines."""
+    return re.sub(r"\n\s*\n", "\n", text).strip()
+
+
 @cache
 def _environment(part: str) -> Environment:
     """Return the environment for the `html` or the `txt` part; templates are compiled once."""
@@ -394,7 +423,7 @@ def _environment(part: str) -> Environment:
         auto_reload=False,
         cache_size=-1,
     )
-    made.filters |= {"flow": _flow, "line": _line}
+    made.filters |= {"flow": _flow, "line": _line, "tight": _tight}
     made.globals["layout"] = f"layout.{part}"
     made.globals |= {
         name: macro for name, macro in vars(made.get_template(f"kit.{part}").module).items() if name[0] != "_"
