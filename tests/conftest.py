@@ -7,7 +7,7 @@ import os
 import secrets
 import shutil
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -19,6 +19,8 @@ from sqlalchemy.engine import URL, make_url
 import migrations
 from billing.store import Store
 from tests import postgres
+
+DIALECTS = ("sqlite", "postgresql")
 
 
 @dataclass(frozen=True)
@@ -75,33 +77,52 @@ def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(scope="session")
+def databases(request: pytest.FixtureRequest) -> Databases:
+    """Make databases; the server is started only when a test wants one on it."""
+    return Databases(request)
+
+
+@dataclass(frozen=True)
+class Databases:
+    """Makes databases of either kind, each gone when its `with` ends."""
+
+    request: pytest.FixtureRequest
+
+    def empty(self, dialect: str, folder: Path) -> AbstractContextManager[str]:
+        """Make a database without any table and give its address."""
+        if dialect == "sqlite":
+            return nullcontext(_sqlite(folder / "empty.db"))
+        server: Server = self.request.getfixturevalue("postgresql")
+        return server.database()
+
+    def migrated(self, dialect: str, folder: Path) -> AbstractContextManager[str]:
+        """Make a database with our tables and nothing in them, and give its address."""
+        template = self.request.getfixturevalue(f"migrated_{dialect}")
+        if dialect == "sqlite":
+            return nullcontext(_sqlite(Path(shutil.copy(template, folder))))
+        server: Server = self.request.getfixturevalue("postgresql")
+        return server.database(template)
+
+
+@pytest.fixture(params=DIALECTS)
 def dialect(request: pytest.FixtureRequest) -> str:
     """Run the test once on each kind of database."""
     return str(request.param)
 
 
 @pytest.fixture
-def database_url(request: pytest.FixtureRequest, dialect: str, tmp_path: Path) -> Iterator[str]:
+def database_url(databases: Databases, dialect: str, tmp_path: Path) -> Iterator[str]:
     """The address of a fresh database with our tables and nothing in them."""
-    if dialect == "sqlite":
-        template: Path = request.getfixturevalue("migrated_sqlite")
-        yield _sqlite(Path(shutil.copy(template, tmp_path)))
-    else:
-        server: Server = request.getfixturevalue("postgresql")
-        with server.database(request.getfixturevalue("migrated_postgresql")) as address:
-            yield address
+    with databases.migrated(dialect, tmp_path) as address:
+        yield address
 
 
 @pytest.fixture
-def empty_database_url(request: pytest.FixtureRequest, dialect: str, tmp_path: Path) -> Iterator[str]:
+def empty_database_url(databases: Databases, dialect: str, tmp_path: Path) -> Iterator[str]:
     """The address of a database without any table."""
-    if dialect == "sqlite":
-        yield _sqlite(tmp_path / "empty.db")
-    else:
-        server: Server = request.getfixturevalue("postgresql")
-        with server.database() as address:
-            yield address
+    with databases.empty(dialect, tmp_path) as address:
+        yield address
 
 
 @pytest.fixture
