@@ -57,3 +57,11 @@ def steps_ahead(ladder: Ladder, begun_on: date, after: date, *, retry: bool) -> 
 def next_step(ladder: Ladder, begun_on: date, after: date, *, retry: bool) -> Step | None:
     """Return the first step after a day, or nothing when the ladder is at its end."""
     return next(iter(steps_ahead(ladder, begun_on, after, retry=retry)), None)
+
+
+def begun_as_if(begun_on: date, planned_on: date, today: date) -> date:
+    """Return the day the ladder counts from, moved by as much as the step planned for a day comes late.
+
+    Days on which nobody dunned must not make a reminder and the last step fall on one day.
+    """
+    return begun_on + max(today - planned_on, timedelta())

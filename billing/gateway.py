@@ -462,3 +462,47 @@ class OpenGateway(Protocol):
     def __call__(self, name: str, credentials: Mapping[str, str]) -> Gateway:
         """Return the gateway, ready to use."""
         ...
+
+
+class UnusableGateway:
+    """Stands in for an account whose credentials cannot work: every verb is refused, and nothing is sent."""
+
+    def __init__(self, reason: str) -> None:
+        self._refused = Refused("CONFIGURATION", reason)
+        self.abilities = Abilities(
+            title="unusable",
+            charge=False,
+            charge_present=False,
+            hosted_page=False,
+            renews_profile=False,
+            capture=False,
+            reverse=False,
+            refund=False,
+            partial_refund=False,
+            pay_out=False,
+            forget=False,
+            ways=(),
+            asking=Asking(delays_s=(3600,), settle_s=0, budget=None, after_nothing=AfterNothing.PERSON),
+            timeout_s=0,
+            notification_is_truth=False,
+        )
+
+    async def _refuse(self, *_: object) -> Refused:
+        return self._refused
+
+    charge = charge_present = open_checkout = find = capture = reverse = refund = pay_out = forget = _refuse
+
+    async def check(self) -> None:
+        """Raise what is wrong with the credentials."""
+        raise ConfigurationError(self._refused.reason)
+
+    def read_notification(self, message: RawMessage) -> Notice:
+        """Refuse to believe anything: without credentials nothing can be verified."""
+        raise ForgeryError(f"{message.method} to an account that cannot verify it: {self._refused.reason}")
+
+    def acknowledge(self, accepted: bool) -> str:
+        """Return a plain word."""
+        return "OK" if accepted else "ERROR"
+
+    async def close(self) -> None:
+        """Do nothing: nothing was opened."""

@@ -48,6 +48,7 @@ class Profile(Row, table=True):
     gateway_account_id: int = refers("gateway_account.id")
     sealed_reference: str
     reference_digest: str = Field(max_length=64)
+    slot: str = Field(default="", max_length=20)
     kind: str = Field(default="card", max_length=20)
     brand: str = Field(default="", max_length=30)
     last4: str = Field(default="", max_length=4)

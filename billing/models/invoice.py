@@ -91,7 +91,7 @@ class Posting(Row, table=True):
         Index("ix_posting_customer", "customer_id", "account"),
     )
 
-    group_key: str = Field(primary_key=True, max_length=60)
+    group_key: str = Field(primary_key=True, max_length=120)
     position: int = Field(primary_key=True)
     merchant_id: int = refers("merchant.id")
     customer_id: int = refers("customer.id")

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from billing.clock import Clock, day_in
 from billing.dunning import DEFAULT_LADDER, Ladder
-from billing.gateway import Gateway, OpenGateway
+from billing.gateway import ConfigurationError, Gateway, OpenGateway, UnusableGateway
 from billing.links import Links
 from billing.models import GatewayAccount, Merchant, TestClock, table
 from billing.store import Store
@@ -28,7 +28,7 @@ class Gateways:
     _opened: dict[int, tuple[str, Gateway]] = field(default_factory=dict)
 
     async def of(self, session: AsyncSession, account_ids: Collection[int]) -> dict[int, Gateway]:
-        """Return the gateway of each account; raise `ConfigurationError` where credentials cannot work."""
+        """Return the gateway of each account; one whose credentials cannot work refuses everything."""
         account = table(GatewayAccount)
         columns = select(account.c.id, account.c.gateway, account.c.sealed_credentials)
         rows = (await session.execute(columns.where(account.c.id.in_(account_ids)))).all()
@@ -44,7 +44,10 @@ class Gateways:
         held = self._opened.get(account_id)
         if held and held[0] == sealed:
             return held[1]
-        gateway = self.open(name, json.loads(self.vault.unseal(sealed)))
+        try:
+            gateway = self.open(name, json.loads(self.vault.unseal(sealed)))
+        except ConfigurationError as error:
+            gateway = UnusableGateway(str(error))
         self._opened[account_id] = (sealed, gateway)
         if held:
             await held[1].close()
@@ -69,8 +72,17 @@ class Context:
 class Moment:
     """A merchant's business time."""
 
+    timezone: str
     now: datetime
-    today: date
+
+    @property
+    def today(self) -> date:
+        """The calendar day it is for the merchant."""
+        return day_in(self.timezone, self.now)
+
+    def not_before(self, other: datetime) -> Moment:
+        """Return the later of this moment and another instant."""
+        return self if other <= self.now else Moment(self.timezone, other)
 
 
 async def moments(ctx: Context, session: AsyncSession, merchant_ids: Collection[int]) -> dict[int, Moment]:
@@ -79,9 +91,4 @@ async def moments(ctx: Context, session: AsyncSession, merchant_ids: Collection[
     query = select(merchant.c.id, merchant.c.timezone, clock.c.now_at).join_from(merchant, clock, isouter=True)
     rows = (await session.execute(query.where(merchant.c.id.in_(merchant_ids)))).all()
     now = ctx.clock.now()
-    return {row.id: moment(row.timezone, row.now_at or now) for row in rows}
-
-
-def moment(timezone: str, now: datetime) -> Moment:
-    """Return an instant with the calendar day it is for the merchant."""
-    return Moment(now, day_in(timezone, now))
+    return {row.id: Moment(row.timezone, row.now_at or now) for row in rows}

@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from billing.ledger import Entry, Group
 from billing.models import Posting, new_row, table
+from billing.store import insert_unless
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,13 @@ async def post(session: AsyncSession, groups: Iterable[Posted]) -> None:
     rows = [each for posted in groups for each in _rows(posted)]
     if rows:
         await session.execute(insert(table(Posting)), rows)
+
+
+async def post_once(session: AsyncSession, groups: Iterable[Posted]) -> None:
+    """Add the groups to the ledger, leaving out those that are there already."""
+    rows = [each for posted in groups for each in _rows(posted)]
+    if rows:
+        await session.execute(insert_unless(session, table(Posting), ["group_key", "position"]), rows)
 
 
 def _rows(posted: Posted) -> list[dict[str, Any]]:

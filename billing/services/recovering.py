@@ -1,0 +1,217 @@
+"""Take the dunning steps that are due: try again, remind, and at last pause the access."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Any
+
+from sqlalchemy import ColumnElement, RowMapping, Select, bindparam, exists, or_, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from billing import dunning
+from billing.dunning import Step, StepKind
+from billing.gateway import DeclineClass
+from billing.invoices import InvoiceState
+from billing.models import (
+    AccountState,
+    Attempt,
+    ChargeRight,
+    GatewayAccount,
+    Invoice,
+    OwedKind,
+    Profile,
+    ProfileState,
+    Subscription,
+    table,
+)
+from billing.money import Money
+from billing.payments import Channel
+from billing.services.attempting import NewAttempt, open_attempts
+from billing.services.context import Context, Moment
+from billing.services.messaging import NewMessage, Owed, give_links, queue
+from billing.services.tasking import NewTask, raise_tasks
+from billing.store import PAGE
+from billing.subscriptions import Collection, SubscriptionState
+
+_invoice, _subscription, _profile = table(Invoice), table(Subscription), table(Profile)
+_attempt, _account, _right = table(Attempt), table(GatewayAccount), table(ChargeRight)
+
+_PAUSABLE = (SubscriptionState.ACTIVE, SubscriptionState.PAST_DUE)
+
+
+@dataclass(slots=True)
+class _Taken:
+    """What the steps of a page lead to."""
+
+    attempts: list[NewAttempt] = field(default_factory=list)
+    invoices: list[dict[str, Any]] = field(default_factory=list)
+    paused: list[int] = field(default_factory=list)
+    messages: list[NewMessage] = field(default_factory=list)
+    owed: list[Owed] = field(default_factory=list)
+    tasks: list[NewTask] = field(default_factory=list)
+    done: Counter[str] = field(default_factory=Counter)
+
+
+async def take_steps(ctx: Context, merchant_id: int, moment: Moment) -> Counter[str]:
+    """Take every step that is due by the merchant's day; return how many of each kind."""
+    return await _take_all(ctx, merchant_id, moment, Channel.DUNNING, None)
+
+
+async def try_unsent_again(ctx: Context, merchant_id: int, moment: Moment, run_id: int) -> Counter[str]:
+    """Try again what a run could not send, and nobody has declined: it is the run's own business."""
+    never_declined = (_invoice.c.dunned_since.is_(None),)
+    return await _take_all(ctx, merchant_id, moment, Channel.NIGHT, run_id, *never_declined)
+
+
+async def _take_all(
+    ctx: Context, merchant_id: int, moment: Moment, channel: Channel, run_id: int | None, *where: ColumnElement[bool]
+) -> Counter[str]:
+    done: Counter[str] = Counter()
+    while True:
+        async with ctx.store.write() as session:
+            rows = await _due(ctx, session, merchant_id, moment.today, *where)
+            taken = _Taken()
+            for row in rows:
+                _take(ctx, row, moment, channel, run_id, taken)
+            await _write(session, taken, moment)
+        if not rows:
+            return done
+        done += taken.done
+
+
+async def _due(
+    ctx: Context, session: AsyncSession, merchant_id: int, today: date, *where: ColumnElement[bool]
+) -> Sequence[RowMapping]:
+    """Lock a page of open invoices whose step is due, behind their subscriptions as everywhere."""
+    being_collected = exists().where(_right.c.owed_kind == OwedKind.INVOICE, _right.c.owed_id == _invoice.c.id)
+    due = (
+        _invoice.c.merchant_id == merchant_id,
+        _invoice.c.state == InvoiceState.OPEN,
+        _invoice.c.next_step_on <= today,
+        ~being_collected,
+        _not_waiting_for_account(),
+        *where,
+    )
+    pairs = await session.execute(_joined(_invoice.c.id, _invoice.c.subscription_id).where(*due).limit(PAGE))
+    mine = {row.id: row.subscription_id for row in pairs}
+    behind = select(_subscription.c.id).where(_subscription.c.id.in_(mine.values())).order_by(_subscription.c.id)
+    held = {row.id for row in await session.execute(ctx.store.claim(behind))}
+    ids = [id_ for id_, subscription_id in mine.items() if subscription_id is None or subscription_id in held]
+    query = _joined(*_columns()).where(_invoice.c.id.in_(ids), *due)
+    if not ctx.store.is_sqlite:
+        query = query.with_for_update(skip_locked=True, of=_invoice)
+    rows: Sequence[RowMapping] = (await session.execute(query)).mappings().all()
+    return rows
+
+
+def _joined(*columns: Any) -> Select[Any]:
+    query = select(*columns).join_from(_invoice, _subscription, isouter=True)
+    query = query.join(_profile, _profile.c.id == _subscription.c.profile_id, isouter=True)
+    return query.order_by(_invoice.c.next_step_on, _invoice.c.id)
+
+
+def _columns() -> list[Any]:
+    latest = select(_attempt.c.decline_class).where(_attempt.c.owed_key == _invoice.c.key)
+    return [
+        *_invoice.c,
+        _subscription.c.state.label("subscription_state"),
+        _subscription.c.collection,
+        _subscription.c.profile_id,
+        _profile.c.state.label("profile_state"),
+        _profile.c.gateway_account_id,
+        latest.order_by(_attempt.c.number.desc()).limit(1).scalar_subquery().label("last_decline"),
+    ]
+
+
+def _not_waiting_for_account() -> ColumnElement[bool]:
+    """A retry waits while its gateway account is stopped; every other step goes on."""
+    stopped = exists().where(_account.c.id == _profile.c.gateway_account_id, _account.c.state == AccountState.STOPPED)
+    return or_(_invoice.c.next_step != StepKind.RETRY, ~stopped)
+
+
+def _take(ctx: Context, row: RowMapping, moment: Moment, channel: Channel, run_id: int | None, taken: _Taken) -> None:
+    kind = StepKind(row["next_step"])
+    if kind == StepKind.RETRY and _is_chargeable(row):
+        taken.attempts.append(_retry(row, moment, channel, run_id))
+        taken.invoices.append(_planned(row, None, row["dunned_since"], row["tries"] + 1))
+    else:
+        _move_on(ctx, row, kind, moment, taken)
+    taken.done[kind] += 1
+
+
+def _is_chargeable(row: RowMapping) -> bool:
+    return bool(row["collection"] == Collection.CHARGE and row["profile_state"] == ProfileState.ACTIVE)
+
+
+def _retry(row: RowMapping, moment: Moment, channel: Channel, run_id: int | None) -> NewAttempt:
+    return NewAttempt(
+        merchant_id=row["merchant_id"],
+        customer_id=row["customer_id"],
+        gateway_account_id=row["gateway_account_id"],
+        profile_id=row["profile_id"],
+        run_id=run_id,
+        channel=channel,
+        owed_key=row["key"],
+        number=row["tries"] + 1,
+        amount=Money(row["total_minor"], row["currency"]),
+        invoice_id=row["id"],
+        business_at=moment.now,
+    )
+
+
+def _move_on(ctx: Context, row: RowMapping, kind: StepKind, moment: Moment, taken: _Taken) -> None:
+    """Write to the customer, and plan the step after this one."""
+    planned_on = row["next_step_on"]
+    begun_on = dunning.begun_as_if(row["dunned_since"] or moment.today, planned_on, moment.today)
+    retry = _is_chargeable(row) and dunning.can_retry(row["last_decline"] and DeclineClass(row["last_decline"]))
+    step = dunning.next_step(ctx.ladder, begun_on, moment.today, retry=retry)
+    taken.invoices.append(_planned(row, step, begun_on, row["tries"]))
+    _write_to_customer(row, kind, moment, taken)
+    if kind == StepKind.PAUSE and row["subscription_state"] in _PAUSABLE:
+        taken.paused.append(row["subscription_id"])
+    if step is None:
+        reason = f"{row['number']} was not paid by the last step of dunning"
+        taken.tasks.append(NewTask(row["merchant_id"], "unpaid", f"inv_{row['id']}", reason))
+
+
+_MAILS = {StepKind.RETRY: "invoice", StepKind.REMIND: "reminder", StepKind.PAUSE: "last_step"}
+
+
+def _write_to_customer(row: RowMapping, kind: StepKind, moment: Moment, taken: _Taken) -> None:
+    about = (row["merchant_id"], row["customer_id"])
+    step = f"{_MAILS[kind]} {row['next_step_on']}"
+    taken.owed.append(Owed(*about, row["id"]))
+    taken.messages.append(NewMessage(*about, f"inv_{row['id']}", step, moment.now, {"invoice_id": row["id"]}))
+
+
+def _planned(row: RowMapping, step: Step | None, begun_on: date | None, tries: int) -> dict[str, Any]:
+    return {
+        "b_id": row["id"],
+        "b_step": step.kind if step else None,
+        "b_on": step.on if step else None,
+        "b_since": begun_on,
+        "b_tries": tries,
+    }
+
+
+async def _write(session: AsyncSession, taken: _Taken, moment: Moment) -> None:
+    if not taken.invoices:
+        return
+    if taken.paused:
+        mine = _subscription.c.id.in_(taken.paused)
+        change = {"state": SubscriptionState.PAUSED, "paused_by_dunning": True, "next_due_on": None}
+        await session.execute(update(_subscription).where(mine).values(**change))
+    values: dict[str, Any] = {
+        "next_step": bindparam("b_step"),
+        "next_step_on": bindparam("b_on"),
+        "dunned_since": bindparam("b_since"),
+        "tries": bindparam("b_tries"),
+    }
+    await session.execute(update(_invoice).where(_invoice.c.id == bindparam("b_id")).values(**values), taken.invoices)
+    await open_attempts(session, taken.attempts)
+    await give_links(session, taken.owed, moment.now)
+    await queue(session, taken.messages)
+    await raise_tasks(session, taken.tasks, moment.now)

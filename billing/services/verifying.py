@@ -1,0 +1,71 @@
+"""Renew a profile with nothing owed: a small authorisation on a hosted page, owed back from the moment it is made."""
+
+from __future__ import annotations
+
+from sqlalchemy import func, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from billing.models import Customer, Merchant, PayLink, Price, Profile, Subscription, Verification, table
+from billing.payments import owed_key
+from billing.services.context import Context, moments
+from billing.services.messaging import NewMessage, Owed, give_links, queue
+
+
+class NothingToRenewError(ValueError):
+    """There is no stored profile to renew; the message names the subscription."""
+
+
+async def offer_renewal(ctx: Context, subscription_reference: str, *, mail: bool = True) -> str:
+    """Offer the customer to renew the subscription's profile, and return the address of the page.
+
+    The merchant's verification amount, in the currency of the subscription, is authorised there and
+    reversed. With `mail` the customer gets the address by mail as well.
+    """
+    async with ctx.store.write() as session:
+        subscription, customer, merchant, profile, price = await _subscription(session, subscription_reference)
+        moment = (await moments(ctx, session, [merchant.id]))[merchant.id]
+        made = await _count(session, profile.id)
+        verification = Verification(
+            merchant_id=merchant.id,
+            customer_id=customer.id,
+            gateway_account_id=profile.gateway_account_id,
+            profile_id=profile.id,
+            key=owed_key("VER", subscription.uid, profile.id, made),
+            amount_minor=merchant.verification_minor,
+            currency=price.currency,
+            created_at=moment.now,
+        )
+        session.add(verification)
+        await session.flush()
+        owed = Owed(merchant.id, customer.id, verification_id=verification.id)
+        await give_links(session, [owed], moment.now)
+        if mail:
+            cause, context = f"ver_{verification.id}", {"verification_id": verification.id}
+            await queue(session, [NewMessage(merchant.id, customer.id, cause, "renew", moment.now, context)])
+        link = table(PayLink)
+        mine = link.c.verification_id == verification.id
+        return ctx.links.pay((await session.execute(select(link.c.id).where(mine))).scalar_one())
+
+
+async def _subscription(
+    session: AsyncSession, reference: str
+) -> tuple[Subscription, Customer, Merchant, Profile, Price]:
+    query = (
+        select(Subscription, Customer, Merchant, Profile, Price)
+        .join_from(table(Subscription), table(Customer))
+        .join(table(Merchant), table(Merchant).c.id == table(Subscription).c.merchant_id)
+        .join(table(Profile), table(Profile).c.id == table(Subscription).c.profile_id)
+        .join(table(Price), table(Price).c.id == table(Subscription).c.price_id)
+        .where(table(Subscription).c.reference == reference)
+    )
+    row = (await session.execute(query)).one_or_none()
+    if row is None:
+        raise NothingToRenewError(f"no subscription {reference!r} with a stored profile")
+    return row[0], row[1], row[2], row[3], row[4]
+
+
+async def _count(session: AsyncSession, profile_id: int) -> int:
+    verification = table(Verification)
+    query = select(func.count()).where(verification.c.profile_id == profile_id)
+    found: int = (await session.execute(query)).scalar_one()
+    return found
