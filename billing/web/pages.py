@@ -13,12 +13,12 @@ from datetime import date, datetime
 from functools import cache, partial
 from hashlib import sha256
 from importlib.resources import files
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from jinja2.environment import TemplateModule
 
-from billing.mail import LANGUAGES, Bill, Brand, Cause, Means, Reader, choose_locale
+from billing.mail import LANGUAGES, Accent, Bill, Brand, BrandError, Cause, Means, Reader, choose_locale
 from billing.money import Money
 from billing.periods import Interval, Unit
 
@@ -287,17 +287,24 @@ class ReceivedMail:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Mailbox(Page):
-    """The demo's mailbox, newest first; `root` is its path."""
+class DemoPage(Page):
+    """A page of the demo: `home` is the path of its overview, `root` that of its mailbox."""
 
-    name = "mailbox"
-    mails: tuple[ReceivedMail, ...]
+    home: str = "/demo"
     root: str = "/mailbox"
     timezone: str = "UTC"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MailboxMail(Page):
+class Mailbox(DemoPage):
+    """The demo's mailbox; the entrance brings the mails newest first."""
+
+    name = "mailbox"
+    mails: tuple[ReceivedMail, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MailboxMail(DemoPage):
     """One mail: the headers that matter, its HTML part in a sandboxed frame of its own address, its text part."""
 
     name = "mailbox_mail"
@@ -305,8 +312,6 @@ class MailboxMail(Page):
     headers: tuple[tuple[str, str], ...]
     text: str
     has_html: bool = True
-    root: str = "/mailbox"
-    timezone: str = "UTC"
 
     @property
     def html_url(self) -> str:
@@ -326,7 +331,7 @@ class OpenLink:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Demo(Page):
+class Demo(DemoPage):
     """What the demo did: its counts in order, the links that can still be paid, and where to look further."""
 
     name = "demo"
@@ -334,7 +339,6 @@ class Demo(Page):
     counts: tuple[tuple[str, int], ...]
     links: tuple[OpenLink, ...]
     nights: tuple[date, ...] = ()
-    mailbox_url: str = "/mailbox"
     mails: int = 0
 
 
@@ -384,6 +388,88 @@ def words(language: str) -> Mapping[str, str]:
 def static_url(name: str) -> str:
     """Return the address of a static file; it changes with the content, so browsers may keep the file for ever."""
     return f"/static/{name}?v={sha256(files('templates').joinpath('static', name).read_bytes()).hexdigest()[:12]}"
+
+
+# Nothing is loaded from elsewhere and nothing is inline. `form-action` is left out on purpose: browsers apply it to
+# redirects too, and the form's answer leads to the gateway's page.
+PAGE_POLICY: Final = (
+    "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src 'self'; frame-src 'self'; "
+    "base-uri 'none'; frame-ancestors 'none'"
+)
+# A mail in the demo's frame carries its styles inline, and nothing in it may run or load.
+MAIL_POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'self'"
+
+
+def framed(html: str) -> str:
+    """Return a mail's HTML part for the demo's frame: its links open outside the frame."""
+    return html.replace("<head>", '<head><base target="_blank">', 1)
+
+
+# --- brand ------------------------------------------------------------------
+
+# What text and controls stand on, in turnus.css: surface, ground, ink and second ink.
+_GROUNDS: Final = {
+    "light": ("#ffffff", "#f3f5f7", "#16212b", "#46545f"),
+    "dark": ("#182129", "#0f151a", "#e9eef2", "#b6c2cc"),
+}
+_READABLE: Final = 4.5
+
+
+def contrast(one: str, other: str) -> float:
+    """Return the contrast of two colours as WCAG 2 counts it, from 1 to 21."""
+    darker, lighter = sorted((_luminance(one), _luminance(other)))
+    return (lighter + 0.05) / (darker + 0.05)
+
+
+def check_accent(accent: Accent, scheme: str) -> None:
+    """Raise `BrandError` where the accent leaves any text below 4.5:1, on light or on dark ground."""
+    surface, ground, ink, second = _GROUNDS[scheme]
+    pairs = (
+        ("the ink on the accent", accent.ink, accent.colour),
+        ("the accent as a link on a card", accent.colour, surface),
+        ("the accent as a link on the page", accent.colour, ground),
+        ("text on the soft accent", ink, accent.soft),
+        ("small text on the soft accent", second, accent.soft),
+    )
+    for what, text, under in pairs:
+        if (reached := contrast(text, under)) < _READABLE:
+            raise BrandError(f"{scheme}: {what}, {text} on {under}, reaches {reached:.1f}:1; text needs 4.5:1")
+
+
+def brand_css(brand: Brand) -> str:
+    """Return the merchant's stylesheet, or raise `BrandError`; it sets colours and nothing else."""
+    check_accent(brand.light, "light")
+    check_accent(brand.dark, "dark")
+    light, dark = _declare(brand.light), _declare(brand.dark)
+    return f":root {{ {light} }}\n@media screen and (prefers-color-scheme: dark) {{ :root {{ {dark} }} }}\n"
+
+
+def _declare(accent: Accent) -> str:
+    strong = _mix(accent.colour, "#000000" if _luminance(accent.ink) > _luminance(accent.colour) else "#ffffff")
+    return (
+        f"--accent: {accent.colour}; --accent-strong: {strong}; "
+        f"--accent-ink: {accent.ink}; --accent-soft: {accent.soft};"
+    )
+
+
+def _channels(colour: str) -> tuple[int, int, int]:
+    return int(colour[1:3], 16), int(colour[3:5], 16), int(colour[5:7], 16)
+
+
+def _mix(colour: str, other: str) -> str:
+    """Take a quarter of the other colour; away from the ink, so the contrast only grows."""
+    return "#" + "".join(
+        f"{(3 * one + two) // 4:02x}" for one, two in zip(_channels(colour), _channels(other), strict=True)
+    )
+
+
+def _luminance(colour: str) -> float:
+    parts = [part / 255 for part in _channels(colour)]
+    red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+# --- the renderer -----------------------------------------------------------
 
 
 class Pages:
