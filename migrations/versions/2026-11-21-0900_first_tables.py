@@ -216,6 +216,7 @@ def upgrade() -> None:
         sa.Column("gateway_account_id", BIG_ID, nullable=False),
         sa.Column("sealed_reference", sa.String(), nullable=False),
         sa.Column("reference_digest", sa.String(64), nullable=False),
+        sa.Column("slot", sa.String(20), nullable=False),
         sa.Column("kind", sa.String(20), nullable=False),
         sa.Column("brand", sa.String(30), nullable=False),
         sa.Column("last4", sa.String(4), nullable=False),
@@ -612,7 +613,7 @@ def upgrade() -> None:
 
     op.create_table(
         "posting",
-        sa.Column("group_key", sa.String(60), nullable=False),
+        sa.Column("group_key", sa.String(120), nullable=False),
         sa.Column("position", sa.Integer(), nullable=False),
         sa.Column("merchant_id", BIG_ID, nullable=False),
         sa.Column("customer_id", BIG_ID, nullable=False),
