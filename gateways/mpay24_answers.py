@@ -47,6 +47,8 @@ Silence = Refused | NotSent | Unknown
 
 _TAKEN: Final = frozenset({"BILLED", "WITHDRAWN"})
 _GONE: Final = frozenset({"REVERSED", "RESERVED_REVERSAL", "REVOKE"})
+_TOO_LATE: Final = {"REVERSED": {"BILLED", "CREDITED"}, "BILLED": {"REVERSED"}, "CREDITED": {"REVERSED"}}
+"""Where an operation leads, and the states from which no way leads there any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,8 +137,10 @@ def _operation(reply: Reply, done: Approved, state: str) -> Outcome:
     states = {part.text("tStatus") for part in transactions}
     if reply.ok:
         return done if states <= {state} else Unknown(f"OK, but the transaction is {states}", done.gateway_id)
-    if states == {state} and reply.code == "ALREADY_PROCESSED":
+    if reply.code == "ALREADY_PROCESSED" and states == {state}:
         return done
+    if reply.code == "ALREADY_PROCESSED" and states & _TOO_LATE[state]:
+        return Declined(reply.code, DeclineClass.NEVER, "", done.gateway_id)
     return said_no(reply.code, "", done.gateway_id, follows_payment=True)
 
 

@@ -6,7 +6,7 @@ import ipaddress
 import math
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, TypeVar
 from urllib.parse import urlsplit
 
@@ -23,7 +23,7 @@ class Settings:
 
     endpoint: str
     merchant_id: str
-    password: str
+    password: str = field(repr=False)
     automatic_clearing: bool
     template_set: str
     css_name: str

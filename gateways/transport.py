@@ -67,7 +67,7 @@ class Redaction:
     """
 
     names: frozenset[str] = frozenset()
-    secrets: tuple[str, ...] = ()
+    secrets: tuple[str, ...] = field(default=(), repr=False)
     _named: tuple[re.Pattern[str], ...] = field(init=False, repr=False)
     _shapes: tuple[str, ...] = field(init=False, repr=False)
 
@@ -85,12 +85,13 @@ class Redaction:
 
 
 def _patterns(names: frozenset[str]) -> tuple[re.Pattern[str], ...]:
-    """Return how a named field's value is found in XML (escaped or not), JSON, forms and queries."""
+    """Return how a named field's value is found in XML (escaped or not, or as a pair), JSON, forms and queries."""
     if not names:
         return ()
     one = "|".join(sorted(map(re.escape, names), key=len, reverse=True))
     return (
-        re.compile(rf"(<(?:[\w.-]+:)?(?:{one})(?:\s[^<>]*)?>)[^<]+", re.IGNORECASE),
+        re.compile(rf"(<(?:[\w.-]+:)?(?:{one})(?:\s[^<>]*)?>)[^<]++(?!</[\w:.-]+>\s*<(?:\w+:)?value>)", re.IGNORECASE),
+        re.compile(rf"(<((?:\w+:)?)name>(?:{one})</\2name>\s*<\2value>)[^<]+", re.IGNORECASE),
         re.compile(
             rf"(&lt;(?:[\w.-]+:)?(?:{one})(?:\s(?:(?!&[lg]t;).)*)?&gt;)(?:(?!&lt;).)+", re.IGNORECASE | re.DOTALL
         ),
