@@ -108,7 +108,7 @@ class Mpay24:
             confirmationURL=mdxi.web_address("notification", charge.notify_url),
             language=self._language(charge.payer),
         )
-        return answers.payment(reply, self._given(charge.amount, charge.profile))
+        return answers.payment(reply, self._given(charge.amount, charge.profile, later=_is_debit(charge.profile)))
 
     async def charge_present(self, charge: PresentCharge) -> Outcome:
         """Pay by one of the methods; see `mpay24_methods` for the fields each takes."""
@@ -129,7 +129,7 @@ class Mpay24:
             confirmationURL=mdxi.web_address("notification", charge.notify_url),
             language=self._language(charge.payer),
         )
-        return answers.payment(reply, self._given(charge.amount, charge.store))
+        return answers.payment(reply, self._given(charge.amount, charge.store, later=method.later))
 
     async def open_checkout(self, order: CheckoutOrder) -> Checkout | Declined | Refused | NotSent | Unknown:
         """Open the hosted page; with `store` set it offers only what can be charged again."""
@@ -182,7 +182,8 @@ class Mpay24:
             confirmationURL=mdxi.web_address("notification", payout.notify_url),
             language=self._language(payout.payer),
         )
-        return answers.payment(reply, answers.Given(payout.amount, clears_itself=True))
+        later = _is_debit(payout.profile)
+        return answers.payment(reply, answers.Given(payout.amount, clears_itself=True, later=later))
 
     async def forget(self, profile: ProfileReference) -> Outcome:
         """Delete the profile; one that mPAY24 does not know counts as deleted."""
@@ -266,8 +267,8 @@ class Mpay24:
         own = {"brand": method.brand} if method.brand else {}
         return typed(method.data or "Payment", **self._payment(charge.amount), **profile, **own, **data)
 
-    def _given(self, amount: Money, profile: ProfileReference | None = None) -> answers.Given:
-        return answers.Given(amount, self._settings.automatic_clearing, self._settings.page_life_s, profile)
+    def _given(self, amount: Money, profile: ProfileReference | None = None, *, later: bool = False) -> answers.Given:
+        return answers.Given(amount, self._settings.automatic_clearing, self._settings.page_life_s, profile, later)
 
     def _part(self, booked: Booked, amount: Money) -> int:
         self._check_amount(amount)
@@ -358,6 +359,11 @@ def _gateway_id(gateway_id: str) -> int:
     if not (gateway_id.isascii() and gateway_id.isdigit()):
         raise MisuseError(f"{gateway_id!r} is not an mpayTID: only a booked payment can be meant here")
     return int(gateway_id)
+
+
+def _is_debit(profile: ProfileReference) -> bool:
+    """Tell whether the profile is a direct debit, as far as its mandate shows: its OK may be a mere suspension."""
+    return bool(profile.mandate.reference or profile.mandate.signed_on)
 
 
 def _after(booked: Booked, key: str) -> int:

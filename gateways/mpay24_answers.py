@@ -53,12 +53,16 @@ _TOO_LATE: Final = {"REVERSED": {"BILLED", "CREDITED"}, "BILLED": {"REVERSED"}, 
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """What we know of a payment that the answer does not repeat."""
+    """What we know of a payment that the answer does not repeat.
+
+    `later` is set for a direct debit that mPAY24 first suspends: its OK is not yet money.
+    """
 
     amount: Money
     clears_itself: bool
     life_s: int = 0
     profile: ProfileReference | None = None
+    later: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +89,8 @@ def _payment(reply: Reply, given: Given) -> Outcome:
         raise UnreadableError("OK without an mpayTID")
     if reply.code == "REDIRECT":
         return Pending(gateway_id, redirect=_location(reply), until_s=given.life_s)
+    if given.later:
+        return Pending(gateway_id)
     news = _news(reply.code, given.profile)
     failed = reply.code == "PROFILE_ERROR"
     return Approved(gateway_id, given.amount, captured=given.clears_itself, profile=news, profile_failed=failed)

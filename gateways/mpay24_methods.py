@@ -17,7 +17,10 @@ from billing.gateway import MisuseError, Payer
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """One way to pay: its payment type, the type and brand of its data, and the fields it takes."""
+    """One way to pay: its payment type, the type and brand of its data, and the fields it takes.
+
+    `later` marks what mPAY24 takes at once but only books once the bank has agreed.
+    """
 
     ptype: str
     data: str = ""
@@ -26,6 +29,7 @@ class Method:
     may: tuple[str, ...] = ()
     invoice: bool = False
     debit: bool = False
+    later: bool = False
 
 
 _MANDATE: Final = ("mandate_id", "date_of_signature")
@@ -33,7 +37,7 @@ _PERSON: Final = ("gender", "birthday", "phone")
 
 
 def _debit(brand: str, needs: tuple[str, ...] = (), may: tuple[str, ...] = ()) -> Method:
-    return Method("ELV", "PaymentELV", brand, ("iban", *needs), ("bic", *may), debit=True)
+    return Method("ELV", "PaymentELV", brand, ("iban", *needs), ("bic", *may), debit=True, later=brand == "B4P")
 
 
 METHODS: Final[Mapping[str, Method]] = {

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import date
 
 import httpx
 import pytest
@@ -15,6 +16,7 @@ from billing.gateway import (
     DeclineClass,
     Declined,
     ForgeryError,
+    Mandate,
     MisuseError,
     NotSent,
     OperationKind,
@@ -98,6 +100,12 @@ async def test_an_account_without_automatic_clearing_only_reserves() -> None:
     outcome = await gateway(wire, automatic_clearing="no").charge(CHARGE)
     assert outcome == Approved("77", AMOUNT, captured=False)
     assert b"<manualClearing>true</manualClearing>" in wire.requests[0].content
+
+
+async def test_a_direct_debit_that_the_bank_has_not_agreed_to_is_not_money_yet() -> None:
+    profile = replace(PROFILE, mandate=Mandate("M-1", date(2014, 8, 14)))
+    wire = Wire(soap("AcceptPayment", OKAY + "<mpayTID>77</mpayTID>"))
+    assert await gateway(wire).charge(replace(CHARGE, profile=profile)) == Pending("77")
 
 
 async def test_unknown_and_reordered_elements_change_nothing() -> None:
@@ -310,7 +318,8 @@ async def test_every_method_is_sent_with_its_type_and_its_fields(name: str) -> N
     method = METHODS[name]
     wire = Wire(soap("AcceptPayment", OKAY + "<mpayTID>77</mpayTID>"))
     fields = {field: FILLED[field] for field in (*method.needs, *method.may)}
-    assert await gateway(wire).charge_present(present(name, **fields)) == Approved("77", AMOUNT)
+    expected = Pending("77") if method.later else Approved("77", AMOUNT)
+    assert await gateway(wire).charge_present(present(name, **fields)) == expected
     body = wire.requests[0].content.decode()
     assert f"<pType>{method.ptype}</pType>" in body
     assert f'xsi:type="ns0:{method.data}"' in body if method.data else "xsi:type" not in body
