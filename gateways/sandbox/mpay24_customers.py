@@ -98,7 +98,7 @@ class Customers:
             profile_id=data.text("profileID"),
         )
 
-    def create_profile(self, record: Record, luck: Luck) -> Answer:  # noqa: ARG002
+    def create_profile(self, record: Record, _luck: Luck) -> Answer:
         """Open a page on which the shopper stores an instrument without paying."""
         need(record, "mdxi")
         self._desk.check_lengths(record)
@@ -107,7 +107,7 @@ class Customers:
         page = self._desk.open_page("profile", order, language)
         return Answer("REDIRECT", node("location", self._desk.location(page)))
 
-    def delete_profile(self, record: Record, luck: Luck) -> Answer:  # noqa: ARG002
+    def delete_profile(self, record: Record, _luck: Luck) -> Answer:
         """Forget one profile of a customer, or all of them."""
         need(record, "customerID")
         clause, values = "WHERE customer_id = ?", [record.text("customerID")]
@@ -117,7 +117,7 @@ class Customers:
             raise RefusalError("PROFILE_NOT_FOUND")
         return Answer("OK")
 
-    def list_profiles(self, record: Record, luck: Luck) -> Answer:  # noqa: ARG002
+    def list_profiles(self, record: Record, _luck: Luck) -> Answer:
         """List customers with their profiles, ordered by customer id; `all` counts customers that match."""
         clause, values = "WHERE 1 = 1", []
         if record.text("customerID"):
@@ -142,7 +142,7 @@ class Customers:
 
     # ---- other lists
 
-    def list_not_cleared(self, record: Record, luck: Luck) -> Answer:  # noqa: ARG002
+    def list_not_cleared(self, record: Record, _luck: Luck) -> Answer:
         """List what is reserved and not yet taken; clearing takes no time here, so none is ever in progress."""
         begin, size = self._window(record)
         column = SORT_COLUMNS[record.text("sortField") or self._desk.knobs.text("list_default_sort")]
@@ -153,7 +153,7 @@ class Customers:
         count = transactions.count("WHERE state = 'RESERVED'")
         return Answer("OK", [("transactionDetails", detail_nodes(row)) for row in rows] + node("all", count))
 
-    def list_payment_methods(self, record: Record, luck: Luck) -> Answer:  # noqa: ARG002
+    def list_payment_methods(self, record: Record, _luck: Luck) -> Answer:
         """List the payment types and brands the account has; each carries its id as an attribute."""
         wanted = record.text("pType")
         active = [kind for kind in sorted(self._desk.knobs.words("active_payment_types")) if is_method(kind)]
@@ -166,7 +166,7 @@ class Customers:
 
     # ---- tokens
 
-    def create_payment_token(self, record: Record, luck: Luck) -> Answer:  # noqa: ARG002
+    def create_payment_token(self, record: Record, _luck: Luck) -> Answer:
         """Make a token and the page on which the shopper fills it."""
         need(record, "pType")
         self._desk.check_lengths(record)
@@ -178,7 +178,7 @@ class Customers:
         rest = node("token", token.token) + node("apiKey", page.id) + node("location", self._desk.location(page))
         return Answer("REDIRECT", rest)
 
-    def create_wallet_token(self, record: Record, luck: Luck) -> Answer:  # noqa: ARG002
+    def create_wallet_token(self, record: Record, _luck: Luck) -> Answer:
         """Make the token of a wallet, which stands for a card at once."""
         self._desk.check_lengths(record)
         self._desk.check_money(record)
@@ -193,6 +193,8 @@ def is_method(payment_type: str) -> bool:
 
 def yymm(day: str) -> str:
     """Return the year and month of a day as a card writes them."""
+    if not "2000" <= day[:4] <= "2099":
+        return "0000" if day < "2000" else "9912"
     return day[2:4] + day[5:7]
 
 

@@ -133,6 +133,12 @@ class Desk:
             raise RefusalError(rule.detail, rule.text)
         return Verdict("decline", rule.detail, rule.text)
 
+    def refuse_if_forced(self, luck: Luck) -> None:
+        """Refuse a call that makes no try of its own where a rule says so; everything stays as it was."""
+        forced = self.forced(luck)
+        if forced and forced.word == "decline":
+            raise RefusalError(forced.code, forced.err_text)
+
     def settle(self, transaction: Transaction, verdict: Verdict, luck: Luck) -> Answer:
         """Do to a transaction what the issuer said, and word the answer."""
         if verdict.word == "decline":

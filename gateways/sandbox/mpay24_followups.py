@@ -57,7 +57,7 @@ class Followups:
         answer = Answer("OK")
         for detail in details:
             try:
-                self._force(luck)
+                self._desk.refuse_if_forced(luck)
                 answer.rest += self._clear(detail, luck)
             except RefusalError as refusal:
                 answer.rest += failed_transaction(detail)
@@ -87,7 +87,7 @@ class Followups:
             raise RefusalError("OPERATION_NOT_SUPPORTED")
         if transaction.state != "RESERVED":
             raise RefusalError("ALREADY_PROCESSED")
-        self._force(luck)
+        self._desk.refuse_if_forced(luck)
         self._desk.till.enter(transaction, "REVERSED", transaction.amount, luck)
         return done(transaction)
 
@@ -102,7 +102,7 @@ class Followups:
             raise RefusalError("CREDIT_LIMIT_EXCEEDED")
         self._check_hobex(transaction, amount)
         self._check_state_id(transaction, record.number("stateID"))
-        self._force(luck)
+        self._desk.refuse_if_forced(luck)
         self._desk.till.enter(transaction, "CREDITED", amount, luck)
         return done(transaction)
 
@@ -131,15 +131,9 @@ class Followups:
         if state_id is not None and state_id not in billed:
             raise not_correct("stateID")
 
-    def _force(self, luck: Luck) -> None:
-        """Refuse where a rule says so; the transaction stays as it was."""
-        forced = self._desk.forced(luck)
-        if forced and forced.word == "decline":
-            raise RefusalError(forced.code, forced.err_text)
-
     # ---- questions
 
-    def transaction_status(self, record: Record, luck: Luck) -> Answer:  # noqa: ARG002
+    def transaction_status(self, record: Record, _luck: Luck) -> Answer:
         """Tell the state of a transaction, by mpayTID if both keys are sent; by tid only the latest is found."""
         transaction = self._asked(record)
         transaction.status_calls += 1
@@ -157,13 +151,13 @@ class Followups:
             raise RefusalError("NOT_FOUND")
         return found
 
-    def transaction_history(self, record: Record, luck: Luck) -> Answer:  # noqa: ARG002
+    def transaction_history(self, record: Record, _luck: Luck) -> Answer:
         """Tell every step of a transaction, oldest first."""
         transaction = self._desk.find(record.number("mpayTID"))
         entries = self._desk.store.history(transaction.mpay_tid)
         return Answer("OK", [("historyEntry", entry_nodes(entry)) for entry in entries])
 
-    def transaction_confirmation(self, record: Record, luck: Luck) -> Answer:  # noqa: ARG002
+    def transaction_confirmation(self, record: Record, _luck: Luck) -> Answer:
         """Tell which notifications were sent and how the merchant answered."""
         transaction = self._desk.find(record.number("mpayTID"))
         pushes = self._desk.sender.pushes.all("WHERE gateway_id = ? ORDER BY id", str(transaction.mpay_tid))

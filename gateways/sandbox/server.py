@@ -26,10 +26,11 @@ PORTS_FILE = "sandbox.json"
 class CuttableProtocol(H11Protocol):
     """HTTP whose requests can find their connection, so that a fault can cut it without an answer."""
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Put the connection where ``cut`` finds it."""
-        self.app_state = {**self.app_state, "connection": transport}
-        super().connection_made(transport)
+        if isinstance(transport, asyncio.Transport):
+            self.app_state = {**self.app_state, "connection": transport}
+            super().connection_made(transport)
 
 
 async def cut(request: Request) -> None:
