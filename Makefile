@@ -55,15 +55,8 @@ lock:
 
 # The environment is made once, and brought up to date when the lock or the project's own description changes.
 $(READY): requirements.lock pyproject.toml
-	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(MAKE) --no-print-directory $(VENV)
-	@echo "Installing what requirements.lock names into $(VENV)" >&2
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input --require-hashes -r requirements.lock
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input --no-deps --no-build-isolation -e .
-	@touch $@
-
-.PHONY: $(VENV)
-$(VENV):
-	@for python in $(PYTHON) python3.14 python3.13 python3.12 python3.11; do \
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 && exit; \
+	for python in $(PYTHON) python3.14 python3.13 python3.12 python3.11; do \
 		$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && break; \
 		python=; \
 	done; \
@@ -73,3 +66,7 @@ $(VENV):
 		echo "$$python cannot make environments; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; \
 	fi; \
 	$$python -m venv --clear $(VENV)
+	@echo "Installing what requirements.lock names into $(VENV)" >&2
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input --no-deps --no-build-isolation -e .
+	@touch $@
