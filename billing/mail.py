@@ -293,7 +293,7 @@ class Reader:
 
     def day(self, day: date) -> str:
         """Write a day in full: 1 December 2026."""
-        return f"{self._short(day)} {day.year}"
+        return f"{self._short(day)}{NBSP}{day.year}"
 
     def soon(self, day: date, today: date) -> str:
         """Write a day without its year where no one can mistake it: 4 December."""
@@ -323,7 +323,8 @@ class Reader:
             first = self._short(start)
         else:
             first = f"{start.day}." if self.language == "de" else str(start.day)
-        return f"{first} {_TO[self.language]} {self.day(end)}"
+        gap = " " if NBSP in first else NBSP
+        return f"{first}{gap}{_TO[self.language]}{gap}{self.day(end)}"
 
     def moment(self, at: datetime, timezone: str) -> str:
         """Write a day and a time of day as the clocks in the time zone showed it."""
@@ -553,9 +554,20 @@ class Mailbox:
     name: str = ""
 
     def __post_init__(self) -> None:
-        if not _ADDRESS.fullmatch(self.address):
-            raise MailRejectedError(f"{self.address!r} is not a mail address")
+        object.__setattr__(self, "address", _to_ascii(self.address))
         object.__setattr__(self, "name", _UNPRINTABLE.sub(" ", self.name).strip())
+
+
+def _to_ascii(address: str) -> str:
+    """Return the address as it goes over the wire, or say that no mail can go there."""
+    local, _, domain = address.rpartition("@")
+    try:
+        address = f"{local}@{domain.encode('idna').decode('ascii')}"
+    except UnicodeError:
+        domain = ""
+    if not domain or not address.isascii() or not _ADDRESS.fullmatch(address):
+        raise MailRejectedError(f"{address!r} is not a mail address we can write to")
+    return address
 
 
 _ADDRESS: Final = re.compile(r"[^\s@<>()\[\],;:\\\"\x00-\x1f\x7f]{1,64}@[^\s@<>()\[\],;:\\\"\x00-\x1f\x7f]{1,253}")
@@ -753,7 +765,7 @@ def _explain(error: Exception, server: SmtpServer) -> MailError:
         reason = reason.replace(server.password, "***")
     if code >= 500 and code not in _ABOUT_US and _is_about_the_mail(error):
         return MailRejectedError(reason, code)
-    if code >= 500 or isinstance(error, aiosmtplib.SMTPNotSupported) or _is_about_encryption(error):
+    if code >= 500 or _is_about_encryption(error):
         return MailAccountError(reason, code)
     return MailDelayedError(reason, code)
 
@@ -763,7 +775,10 @@ def _is_about_the_mail(error: Exception) -> bool:
 
 
 def _is_about_encryption(error: BaseException) -> bool:
-    return isinstance(error, ssl.SSLError) or bool(error.__cause__ and _is_about_encryption(error.__cause__))
+    # aiosmtplib has no class of its own for a server that does not offer encryption.
+    if type(error) in (aiosmtplib.SMTPException, aiosmtplib.SMTPNotSupported) or isinstance(error, ssl.SSLError):
+        return True
+    return error.__cause__ is not None and _is_about_encryption(error.__cause__)
 
 
 def _what_happened(error: Exception, code: int) -> str:
