@@ -92,6 +92,7 @@ class Subscription(Row, table=True):
     anchor_on: date
     next_period: int = Field(default=0)
     next_due_on: date | None = None
+    skipped_periods: int = Field(default=0)
     paused_by_dunning: bool = False
     created_at: datetime = instant(nullable=False)
     canceled_at: datetime | None = instant()

@@ -58,8 +58,5 @@ class Profile(Row, table=True):
     mandate_signed_on: date | None = None
     first_transaction: str = Field(default="", max_length=64)
     scheme_reference: str = Field(default="", max_length=64)
-    consent_digest: str = Field(default="", max_length=64)
-    consent_at: datetime | None = instant()
-    consent_address: str = Field(default="", max_length=45)
     created_at: datetime = instant(nullable=False)
     renewed_at: datetime | None = instant()

@@ -165,7 +165,6 @@ class PayLink(Row, table=True):
     created_at: datetime = instant(nullable=False)
     expires_at: datetime = instant(nullable=False)
     superseded_at: datetime | None = instant()
-    opened_at: datetime | None = instant()
 
 
 class Checkout(Row, table=True):

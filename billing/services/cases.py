@@ -44,7 +44,7 @@ Record = dict[str, Any]
 _CHANGEABLE = {
     _attempt: ("state", "gateway_id", "captured", "decline_code", "decline_class", "evidence", "decided_at"),
     _invoice: ("state", "paid_at", "dunned_since", "next_step", "next_step_on"),
-    _subscription: ("state", "next_period", "next_due_on", "paused_by_dunning"),
+    _subscription: ("state", "next_period", "next_due_on", "skipped_periods", "paused_by_dunning"),
     _verification: ("state", "authorised_at", "released_at"),
 }
 

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from time import monotonic
+from typing import Any
 
 from sqlalchemy import ColumnElement, RowMapping, exists, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -219,7 +220,7 @@ def _charge(ctx: Context, row: RowMapping) -> Charge:
     )
 
 
-def payer_of(row: RowMapping, ip: str = "") -> Payer:
+def payer_of(row: RowMapping | dict[str, Any], ip: str = "") -> Payer:
     """Return who pays, from a row with the payer's columns."""
     return Payer(
         reference=row["payer_reference"],

@@ -187,7 +187,7 @@ def _bill(scope: RunScope, row: RowMapping) -> _Bill:
     return _Bill(row, line, owed_key("INV", row["uid"], row["next_period"]))
 
 
-def terms_of(row: RowMapping) -> Terms:
+def terms_of(row: RowMapping | dict[str, Any]) -> Terms:
     """Return the terms in a row that carries a price; raise `ValueError` where they make no sense."""
     interval = Interval(Unit(row["interval_unit"]), row["interval_count"])
     unit = Money(row["amount_minor"], row["currency"])

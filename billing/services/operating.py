@@ -165,6 +165,7 @@ async def _write(session: AsyncSession, row: RowMapping, state: AttemptState, ou
         "lease_until": None,
         "ask_at": after_s(waits) if in_doubt else None,
         "evidence": _evidence(outcome),
+        "gateway_id": outcome.gateway_id if isinstance(outcome, Approved) else "",
         "decided_at": None if in_doubt else after_s(),
     }
     await session.execute(update(_operation).where(_operation.c.id == row["id"]).values(**values))
@@ -173,7 +174,7 @@ async def _write(session: AsyncSession, row: RowMapping, state: AttemptState, ou
 def _evidence(outcome: Outcome) -> str:
     match outcome:
         case Approved():
-            return outcome.gateway_id
+            return ""
         case Declined():
             return f"{outcome.code} {outcome.text}".strip()
         case Refused():

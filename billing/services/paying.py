@@ -105,6 +105,11 @@ class Visit:
     ways: tuple[Way, ...]
 
     @property
+    def page_open(self) -> bool:
+        """Whether the gateway's page is open, so that a click leads back to it."""
+        return self.attempt is not None and bool(self.attempt["page_open"])
+
+    @property
     def amount(self) -> Money:
         """What is to be paid, or reserved."""
         if self.invoice is not None:
@@ -258,7 +263,7 @@ async def _holder(session: AsyncSession, link: RowMapping) -> RowMapping | None:
     kind = OwedKind.INVOICE if link["invoice_id"] is not None else OwedKind.VERIFICATION
     owed_id = link["invoice_id"] or link["verification_id"]
     query = (
-        select(_attempt, _page.c.pay_link_id.label("page_link_id"), _page.c.sealed_url)
+        select(_attempt, _page.c.pay_link_id.label("page_link_id"), (_page.c.closes_at > after_s()).label("page_open"))
         .join_from(_right, _attempt)
         .join(_page, _page.c.attempt_id == _attempt.c.id, isouter=True)
         .where(_right.c.owed_kind == kind, _right.c.owed_id == owed_id, _attempt.c.state.in_(OPEN))
@@ -365,10 +370,16 @@ def _order(ctx: Context, seen: Visit, way: Way, attempt: NewAttempt, ip: str) ->
         order=Order(number, f"{title} {number}"),
         returns=ctx.links.returns(seen.link["id"]),
         notify_url=ctx.links.notify(way.account_id, attempt.key),
-        ways=(way.way,),
+        ways=_chosen_first(seen, way),
         store=_profile_to_store(ctx, seen, way) if way.stores else None,
         reserve_only=seen.verification is not None,
     )
+
+
+def _chosen_first(seen: Visit, chosen: Way) -> tuple[str, ...]:
+    """Return every way of the chosen account, so that a change of mind needs no second page."""
+    others = (way.way for way in seen.ways if way.account_id == chosen.account_id and way != chosen)
+    return (chosen.way, *others)
 
 
 def _profile_to_store(ctx: Context, seen: Visit, way: Way) -> ProfileReference:

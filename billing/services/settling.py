@@ -352,5 +352,6 @@ def _reopen(subscription: Record, case: Case) -> None:
     interval = Interval(Unit(subscription["interval_unit"]), subscription["interval_count"])
     anchor_on = subscription["anchor_on"]
     number = subscriptions.period_on_resuming(interval, anchor_on, subscription["next_period"], case.moment.today)
+    subscription["skipped_periods"] += number - subscription["next_period"]
     subscription |= {"paused_by_dunning": False, "next_period": number}
     subscription["next_due_on"] = interval.boundary(anchor_on, number)

@@ -1,0 +1,174 @@
+"""Set up a merchant: who sells, through which gateway accounts, which plans at which prices."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from billing.gateway import ConfigurationError
+from billing.models import GatewayAccount, Merchant, Plan, Price, TestClock, table
+from billing.pricing import Terms
+from billing.services.context import Context
+
+
+class SetupError(ValueError):
+    """Something in a setup that cannot be; the message names what and where."""
+
+
+@dataclass(frozen=True, slots=True)
+class AccountFacts:
+    """A gateway account to be; the credentials are checked by opening the gateway, and sealed."""
+
+    reference: str
+    gateway: str
+    credentials: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class PriceFacts:
+    """A price to be; `terms` were checked when they were made."""
+
+    reference: str
+    title: str
+    terms: Terms
+    trial_days: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class PlanFacts:
+    """A plan to be, with its prices."""
+
+    reference: str
+    name: str
+    prices: tuple[PriceFacts, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class MerchantFacts:
+    """A merchant to be; empty texts are left as they are."""
+
+    reference: str
+    name: str
+    legal_name: str
+    number_prefix: str
+    mail_from: str
+    timezone: str = "Europe/Vienna"
+    language: str = "en"
+    country: str = ""
+    place: str = ""
+    legal_line: str = ""
+    reply_to: str = ""
+    help_url: str = ""
+    legal_url: str = ""
+    privacy_url: str = ""
+    invoice_page: str = ""
+    accent: str = ""
+    live: bool = False
+    verification_minor: int = 10
+    link_days: int = 14
+    catch_up: str = "each"
+    accounts: tuple[AccountFacts, ...] = ()
+    plans: tuple[PlanFacts, ...] = field(default=())
+
+
+async def found(ctx: Context, facts: MerchantFacts) -> int:
+    """Create the merchant with everything it has, or bring what is there up to the facts; return its id.
+
+    A price that was sold is not changed: one with the same reference and other terms is a `SetupError`.
+    """
+    for account in facts.accounts:
+        _check(ctx, account)
+    async with ctx.store.write() as session:
+        merchant = await _merchant(session, facts)
+        for account in facts.accounts:
+            await _account(ctx, session, merchant.id, account)
+        for plan in facts.plans:
+            await _plan(session, merchant.id, plan)
+        return merchant.id
+
+
+async def give_clock(ctx: Context, merchant_reference: str, clock: TestClock) -> None:
+    """Put a sandbox merchant under a test clock; a live merchant's time cannot be moved."""
+    async with ctx.store.write() as session:
+        merchant = await _find(session, Merchant, reference=merchant_reference)
+        if merchant is None or merchant.live:
+            raise SetupError(
+                f"merchant {merchant_reference!r} is live or not there; test clocks are for sandbox merchants"
+            )
+        session.add(clock)
+        await session.flush()
+        merchant.test_clock_id = clock.id
+
+
+def _check(ctx: Context, account: AccountFacts) -> None:
+    try:
+        ctx.gateways.open(account.gateway, account.credentials)
+    except ConfigurationError as error:
+        raise SetupError(f"gateway account {account.reference!r}: {error}") from None
+
+
+async def _find(session: AsyncSession, model: Any, **where: Any) -> Any:
+    columns = table(model).c
+    query = select(model).where(*(columns[name] == value for name, value in where.items()))
+    return (await session.execute(query)).scalar_one_or_none()
+
+
+async def _merchant(session: AsyncSession, facts: MerchantFacts) -> Merchant:
+    merchant = await _find(session, Merchant, reference=facts.reference)
+    values = {name: value for name, value in asdict(facts).items() if name not in {"accounts", "plans"}}
+    if merchant is None:
+        merchant = Merchant(**values)
+        session.add(merchant)
+    for name, value in values.items():
+        setattr(merchant, name, value)
+    await session.flush()
+    found_merchant: Merchant = merchant
+    return found_merchant
+
+
+async def _account(ctx: Context, session: AsyncSession, merchant_id: int, facts: AccountFacts) -> None:
+    account = await _find(session, GatewayAccount, merchant_id=merchant_id, reference=facts.reference)
+    sealed = ctx.vault.seal(json.dumps(dict(facts.credentials)))
+    if account is None:
+        about: dict[str, Any] = {"merchant_id": merchant_id, "reference": facts.reference, "gateway": facts.gateway}
+        session.add(GatewayAccount(**about, sealed_credentials=sealed))
+    elif account.gateway != facts.gateway:
+        raise SetupError(f"gateway account {facts.reference!r} is at {account.gateway}, not at {facts.gateway}")
+    else:
+        account.sealed_credentials = sealed
+
+
+async def _plan(session: AsyncSession, merchant_id: int, facts: PlanFacts) -> None:
+    plan = await _find(session, Plan, merchant_id=merchant_id, reference=facts.reference)
+    if plan is None:
+        plan = Plan(merchant_id=merchant_id, reference=facts.reference, name=facts.name)
+        session.add(plan)
+        await session.flush()
+    for price in facts.prices:
+        await _price(session, plan, price)
+
+
+async def _price(session: AsyncSession, plan: Plan, facts: PriceFacts) -> None:
+    price = await _find(session, Price, plan_id=plan.id, reference=facts.reference)
+    terms = facts.terms
+    values: dict[str, Any] = {
+        "title": facts.title,
+        "amount_minor": terms.unit.minor,
+        "currency": terms.unit.currency,
+        "interval_unit": terms.interval.unit,
+        "interval_count": terms.interval.count,
+        "trial_days": facts.trial_days,
+        "tax_rate_bp": terms.tax_rate_bp,
+        "tax_included": terms.tax_included,
+    }
+    if price is None:
+        session.add(Price(plan_id=plan.id, reference=facts.reference, **values))
+    elif changed := [name for name, value in values.items() if getattr(price, name) != value and name != "title"]:
+        raise SetupError(
+            f"price {plan.reference}/{facts.reference} was sold with another {changed[0]}: add a new price instead"
+        )

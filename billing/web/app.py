@@ -1,0 +1,99 @@
+"""The web application: its entrances, its static files, and a strict policy on everything it sends."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from importlib.resources import files
+
+import structlog
+from fastapi import APIRouter, FastAPI, Request
+from sqlalchemy import text
+from starlette.exceptions import HTTPException
+from starlette.middleware.base import RequestResponseEndpoint
+from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.staticfiles import StaticFiles
+
+from billing.services.context import Context
+from billing.web import notifications, pay
+from billing.web.pages import Failure, NotFound, Page, Pages, choose_language
+
+_log = structlog.get_logger("turnus.web")
+
+# Paying leaves for the gateway's page by a redirect, which browsers hold against form-action too.
+_POLICY = (
+    "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; "
+    "frame-src 'self'; base-uri 'none'; frame-ancestors 'none'; form-action 'self' https:{local}"
+)
+_HEADERS = {
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+}
+
+Lifespan = Callable[[], AbstractAsyncContextManager[None]]
+
+
+def create_app(ctx: Context, *, routers: Sequence[APIRouter] = (), lifespan: Lifespan | None = None) -> FastAPI:
+    """Return the application for one engine; `lifespan` is what goes on while it serves."""
+
+    @asynccontextmanager
+    async def living(_: FastAPI) -> AsyncIterator[None]:
+        if lifespan is None:
+            yield
+        else:
+            async with lifespan():
+                yield
+
+    app = FastAPI(title="Turnus", lifespan=living, docs_url=None, redoc_url=None, openapi_url=None)
+    app.state.ctx, app.state.pages = ctx, Pages()
+    app.mount("/static", StaticFiles(directory=str(files("templates") / "static")))
+    for router in (pay.router, notifications.router, *routers):
+        app.include_router(router)
+    app.add_api_route("/health", _health)
+    app.add_exception_handler(HTTPException, _not_found)
+    app.add_exception_handler(Exception, _failed)
+    app.middleware("http")(_Guard(ctx.links.public_url))
+    return app
+
+
+class _Guard:
+    """Puts the policy on every answer; a page with a link's token is kept by no cache and named to nobody."""
+
+    def __init__(self, public_url: str) -> None:
+        local = "" if public_url.startswith("https:") else " http://127.0.0.1:* http://localhost:*"
+        self._policy = _POLICY.format(local=local)
+
+    async def __call__(self, request: Request, call_next: RequestResponseEndpoint) -> Response:
+        response = await call_next(request)
+        for name, value in (_HEADERS | {"Content-Security-Policy": self._policy}).items():
+            response.headers.setdefault(name, value)
+        is_static = request.url.path.startswith("/static/")
+        response.headers.setdefault("Cache-Control", "max-age=31536000, immutable" if is_static else "no-store")
+        return response
+
+
+async def _health(request: Request) -> Response:
+    """Answer 200 while the database does."""
+    ctx: Context = request.app.state.ctx
+    async with ctx.store.read() as session:
+        await session.execute(text("SELECT 1"))
+    return JSONResponse({"status": "ok"})
+
+
+async def _not_found(request: Request, error: Exception) -> Response:
+    status = error.status_code if isinstance(error, HTTPException) else 404
+    return _page(request, NotFound(), status)
+
+
+async def _failed(request: Request, error: Exception) -> Response:
+    reference = secrets.token_hex(4)
+    _log.error("page failed", reference=reference, path=request.url.path.split("/")[1], exc_info=error)
+    return _page(request, Failure(reference=reference), 500)
+
+
+def _page(request: Request, page: Page, status: int) -> Response:
+    pages: Pages = request.app.state.pages
+    locale = choose_language(request.headers.get("accept-language", ""), query=request.query_params.get("lang", ""))
+    return HTMLResponse(pages.render(page, locale), status)

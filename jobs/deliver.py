@@ -1,0 +1,13 @@
+"""Send queued messages."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from billing.services.context import Context
+from billing.services.outbox import Postman, deliver
+
+
+async def deliver_all(ctx: Context, postman: Postman) -> Counter[str]:
+    """Deliver every mail that is due, and return how many came to which state."""
+    return Counter({str(state): count for state, count in (await deliver(ctx, postman)).items()})
