@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from copy import copy
 from dataclasses import dataclass
-from decimal import ROUND_HALF_EVEN, Decimal, InvalidOperation
+from decimal import ROUND_HALF_EVEN, Decimal
 from functools import cache
 from typing import Final
 
@@ -26,6 +27,10 @@ _EXPONENTS: Final = (
     | dict.fromkeys("BHD IQD JOD KWD LYD OMR TND".split(), 3)
     | dict.fromkeys("CLF UYW".split(), 4)
 )
+
+_WRITTEN: Final = re.compile(r"([+-]?[0-9]+)(?:[.,]([0-9]+))?")
+_NO_BREAK: Final = "\N{NO-BREAK SPACE}"
+_LETTER_MEETS_DIGIT: Final = re.compile(r"(?<=[^\W\d_])(?=\d)")
 
 
 class MoneyError(ValueError):
@@ -58,14 +63,19 @@ class Money:
 
     @classmethod
     def parse(cls, text: str, currency: str) -> Money:
-        """Read `49`, `49,00` or `49.00` as major units; raise `MoneyError` where that would lose a digit."""
-        try:
-            scaled = Decimal(text.strip().replace(",", ".")).scaleb(exponent(currency))
-        except InvalidOperation:
-            raise MoneyError(f"{text!r} is not an amount: write it like 49.00") from None
-        if not scaled.is_finite() or scaled != scaled.to_integral_value():
+        """Read `49`, `49,00` or `49.00` as major units; raise `MoneyError` for anything less clear.
+
+        A comma and a point both begin the decimals, so `1.000` must not pass for one euro: no more
+        decimals are taken than the currency has, not even zeros.
+        """
+        written = _WRITTEN.fullmatch(text.strip())
+        if written is None:
+            raise MoneyError(f"{text!r} is not an amount: write it like 49.00")
+        decimals = exponent(currency)
+        whole, fraction = written[1], written[2] or ""
+        if len(fraction) > decimals:
             raise MoneyError(f"{text!r} has more decimals than {currency} knows")
-        return cls(int(scaled), currency)
+        return cls(int(whole + fraction.ljust(decimals, "0")), currency)
 
     @property
     def major(self) -> Decimal:
@@ -123,7 +133,7 @@ class Money:
         """Write the amount as a reader in the locale (`de-AT`) expects it, without a break inside."""
         pattern = _pattern(locale, exponent(self.currency))
         text = pattern.apply(self.major, locale.replace("-", "_"), currency=self.currency, currency_digits=False)
-        return str(text).replace(" ", "\N{NO-BREAK SPACE}")
+        return _LETTER_MEETS_DIGIT.sub(_NO_BREAK, str(text).replace(" ", _NO_BREAK))
 
     def _same(self, other: Money) -> int:
         if other.currency != self.currency:
