@@ -38,6 +38,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from emails.message import Message
 from jinja2 import BaseLoader, Environment, PackageLoader, StrictUndefined, select_autoescape
 
+from billing.dunning import StepKind
 from billing.gateway import DeclineClass
 from billing.money import Money
 from billing.periods import Period
@@ -170,17 +171,9 @@ class MailKind(StrEnum):
     REFUNDED = "refunded"
 
 
-class StepKind(StrEnum):
-    """What we will do by ourselves."""
-
-    RETRY = "retry"
-    REMIND = "remind"
-    PAUSE = "pause"
-
-
 @dataclass(frozen=True, slots=True)
 class NextStep:
-    """One thing that will happen, and its day."""
+    """One thing that we will do by ourselves, and its day."""
 
     kind: StepKind
     on: date

@@ -296,7 +296,7 @@ class DemoPage(Page):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Mailbox(DemoPage):
+class MailboxList(DemoPage):
     """The demo's mailbox; the entrance brings the mails newest first."""
 
     name = "mailbox"

@@ -24,6 +24,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from lxml import html as lxml_html
 from premailer import Premailer
 
+from billing.dunning import StepKind
 from billing.gateway import DeclineClass
 from billing.mail import (
     LANGUAGES,
@@ -51,7 +52,6 @@ from billing.mail import (
     Rendered,
     SmtpServer,
     StartTls,
-    StepKind,
     choose_locale,
     render,
 )

@@ -29,7 +29,7 @@ from billing.web.pages import (
     Failure,
     FreshLinkSent,
     GatewayDown,
-    Mailbox,
+    MailboxList,
     MailboxMail,
     NotFound,
     OpenLink,
@@ -160,8 +160,8 @@ PAGES: dict[str, Page] = {
     "error": Failure(brand=BRAND, here=HERE, reference="01JE7Q2K8H"),
     "error, nowhere": Failure(),
     "not found": NotFound(here="/x"),
-    "mailbox": Mailbox(mails=MAILS),
-    "mailbox, empty": Mailbox(mails=()),
+    "mailbox": MailboxList(mails=MAILS),
+    "mailbox, empty": MailboxList(mails=()),
     "mail": MailboxMail(
         mail=MAILS[0], headers=(("Message-ID", "<1@x>"),), text=f"Pay:\n{HERE}\nhttps://pay.example/p/1\n"
     ),
