@@ -1,0 +1,142 @@
+"""The simulators as a real separate process, and a receiver for what they report."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+from lxml import html
+
+from billing.gateway import RawMessage
+
+ROOT = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True)
+class Sandbox:
+    """One gateway's simulator and its control door, which no adapter knows."""
+
+    base_url: str
+    credentials: Mapping[str, str]
+    http: httpx.Client
+
+    def reset(self) -> None:
+        self.http.post("/_sandbox/reset").raise_for_status()
+
+    def fault(self, fault: str, times: int = 1, ms: int = 0, **match: object) -> None:
+        """Arrange that the next matching requests go wrong in this way."""
+        faults = [{"match": match, "fault": fault, "times": times, "ms": ms}]
+        self.http.post("/_sandbox/faults", json=faults).raise_for_status()
+
+    def store(self, profile: Mapping[str, str]) -> None:
+        self.http.post("/_sandbox/profiles", json=[dict(profile)]).raise_for_status()
+
+    def ledger(self, reference: str) -> list[dict[str, Any]]:
+        """Return what the gateway has on record under our reference."""
+        rows = self.http.get("/_sandbox/ledger").raise_for_status().json()["transactions"]
+        return [row for row in rows if row["reference"] == reference]
+
+    def booked(self, reference: str, *kinds: str) -> int:
+        """Return how much money has really been taken under our reference, or moved by that kind of booking."""
+        rows = [row for row in self.ledger(reference) if row["kind"] in (kinds or ("sale", "capture"))]
+        return sum(row["amount_minor"] for row in rows if row["state"] == "booked")
+
+
+@contextmanager
+def running(folder: Path) -> Iterator[dict[str, Any]]:
+    """Start the simulators and stop them again; the first line they print says where they are."""
+    command = [sys.executable, "-m", "gateways.sandbox", "--state-dir", str(folder), "--json"]
+    with (folder / "stderr").open("wb") as complaints:
+        process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=complaints)
+        assert process.stdout is not None
+        try:
+            line = process.stdout.readline()
+            assert line, (folder / "stderr").read_text()
+            yield json.loads(line)["gateways"]
+        finally:
+            process.terminate()
+            process.wait(10)
+            process.stdout.close()
+
+
+# --- what the gateway reports ------------------------------------------------------------------
+
+
+@dataclass
+class Receiver:
+    """Takes notifications, answers them as told, and keeps them exactly as they came."""
+
+    address: str = ""
+    messages: list[RawMessage] = field(default_factory=list)
+    answer: str = "OK"
+    _proofs: dict[str, str] = field(default_factory=dict)
+    _news: asyncio.Condition = field(default_factory=asyncio.Condition)
+
+    def url(self, key: str) -> str:
+        """Return an address that proves the key when it comes back."""
+        proof = secrets.token_hex(16)
+        self._proofs[proof] = key
+        return f"{self.address}/notify?proof={proof}"
+
+    async def heard(self, count: int) -> list[RawMessage]:
+        """Return the first notifications as soon as there are so many."""
+        async with asyncio.timeout(10), self._news:
+            await self._news.wait_for(lambda: len(self.messages) >= count)
+        return self.messages[:count]
+
+    async def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            await self._accept(reader, writer)
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+        finally:
+            writer.close()
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
+        method, target, _ = head[0].split(" ")
+        headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in head[1:] if line)}
+        body = await reader.readexactly(int(headers.get("content-length", "0")))
+        query = urlsplit(target).query
+        proof = next((pair[6:] for pair in query.split("&") if pair.startswith("proof=")), "")
+        text = self.answer.encode()
+        writer.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s" % (len(text), text))
+        await writer.drain()
+        async with self._news:
+            self.messages.append(RawMessage(method, query, headers, body, self._proofs.get(proof, "")))
+            self._news.notify_all()
+
+
+@asynccontextmanager
+async def receiving() -> AsyncIterator[Receiver]:
+    receiver = Receiver()
+    server = await asyncio.start_server(receiver.accept, "127.0.0.1", 0)
+    receiver.address = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    async with server:
+        yield receiver
+
+
+# --- the customer at the hosted page --------------------------------------------------------------
+
+
+async def fill_in(browser: httpx.AsyncClient, url: str, fields: Mapping[str, str]) -> httpx.Response:
+    """Open a page that has one form, fill it in as a customer would, and send it."""
+    opened = await browser.get(url)
+    return await submit(browser, opened.raise_for_status(), fields)
+
+
+async def submit(browser: httpx.AsyncClient, page: httpx.Response, fields: Mapping[str, str]) -> httpx.Response:
+    """Send the one form of a page, with what it already holds and what the customer adds."""
+    parsed: Any = html.fromstring(page.text)
+    [form] = parsed.forms
+    return await browser.post(str(page.url.join(form.action or "")), data={**dict(form.form_values()), **fields})
