@@ -50,7 +50,8 @@ def can_retry(decline: DeclineClass | None) -> bool:
 
 def steps_ahead(ladder: Ladder, begun_on: date, after: date, *, retry: bool) -> list[Step]:
     """Return the steps still to come after a day, in order; retries only where one makes sense."""
-    steps = (Step(rung.kind, begun_on + timedelta(days=rung.after_days)) for rung in ladder)
+    rungs = sorted(ladder, key=lambda rung: rung.after_days)
+    steps = (Step(rung.kind, begun_on + timedelta(days=rung.after_days)) for rung in rungs)
     return [step for step in steps if step.on > after and (retry or step.kind != StepKind.RETRY)]
 
 
