@@ -61,11 +61,7 @@ class Interval:
     def number_on(self, anchor: date, day: date) -> int:
         """Return the number of the period that contains the day, negative before the anchor."""
         number = self._guess(anchor, day)
-        while self.boundary(anchor, number) > day:
-            number -= 1
-        while self.boundary(anchor, number + 1) <= day:
-            number += 1
-        return number
+        return number if self.boundary(anchor, number) <= day else number - 1
 
     def number_from(self, anchor: date, day: date) -> int:
         """Return the number of the first period that begins on the day or later."""
@@ -73,6 +69,7 @@ class Interval:
         return number if self.boundary(anchor, number) == day else number + 1
 
     def _guess(self, anchor: date, day: date) -> int:
+        """Return the number wanted or the one after it, which begins later in the same month."""
         if self.unit in (Unit.DAY, Unit.WEEK):
             return (day - anchor).days // (self.count * (7 if self.unit is Unit.WEEK else 1))
         months = (day.year - anchor.year) * 12 + day.month - anchor.month
