@@ -246,6 +246,14 @@ class Mpay24:
         )
         return answers.stored(reply, ProfileNews(profile.reference, profile.slot, kind(way.ptype), way.brand))
 
+    async def open_token_form(self, payer: Payer) -> answers.TokenForm | Outcome:
+        """Open mPAY24's own card form for a frame in our page; what it yields is paid with as TOKEN.
+
+        The token is good for one payment (docs.mpay24.com/docs/tokenizer-integration).
+        """
+        reply = await self._ask("CreatePaymentToken", pType="CC", language=self._language(payer))
+        return answers.token_form(reply)
+
     # --- the one send, and what every call shares -----------------------------------------
 
     async def _ask(self, operation: str, **values: object) -> Reply | answers.Silence:

@@ -73,6 +73,15 @@ class ProfilePage:
     total: int
 
 
+@dataclass(frozen=True, slots=True)
+class TokenForm:
+    """A card form at mPAY24 and the token that what is typed into it will have."""
+
+    url: str
+    token: str
+    api_key: str
+
+
 # --- payments -----------------------------------------------------------------------------
 
 
@@ -125,6 +134,19 @@ def stored(reply: Reply | Silence, news: ProfileNews) -> ProfileNews | Outcome:
         return news if reply.ok else said_no(reply.code, _error_text(reply))
     except UnreadableError as error:
         return Unknown(f"CreateCustomer: {error}")
+
+
+def token_form(reply: Reply | Silence) -> TokenForm | Outcome:
+    """Return the opened card form; no money has anything to do with it yet."""
+    if not isinstance(reply, Reply):
+        return reply
+    try:
+        if not reply.ok:
+            return said_no(reply.code, _error_text(reply))
+        token, api_key = reply.part.text("token"), reply.part.text("apiKey")
+        return TokenForm(_location(reply), token, api_key) if token else Unknown("CreatePaymentToken: no token")
+    except UnreadableError as error:
+        return Unknown(f"CreatePaymentToken: {error}")
 
 
 # --- what follows a payment ---------------------------------------------------------------

@@ -130,11 +130,11 @@ class _Masked:
         return self.redaction.clean(self.content.decode(errors="replace"))
 
 
-class _LostError(aiohttp.ClientError):
+class LostError(aiohttp.ClientError):
     """A connection broke after the request may have left."""
 
 
-class _OversizeError(Exception):
+class OversizeError(Exception):
     """An answer longer than any this gateway gives."""
 
 
@@ -149,7 +149,7 @@ async def _never_again(request: aiohttp.ClientRequest, handler: aiohttp.ClientHa
     except _NEVER_CONNECTED:
         raise
     except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
-        raise _LostError(f"the connection broke: {error}") from error
+        raise LostError(f"the connection broke: {error}") from error
 
 
 @cache
@@ -228,7 +228,7 @@ class Transport:
         async for chunk in response.aiter_bytes():
             body += chunk
             if len(body) > self._limits.answer_bytes_max:
-                raise _OversizeError(f"the answer is longer than {self._limits.answer_bytes_max} bytes")
+                raise OversizeError(f"the answer is longer than {self._limits.answer_bytes_max} bytes")
         return bytes(body)
 
     def _named(self, error: Exception) -> NotSent | Unknown:

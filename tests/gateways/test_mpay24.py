@@ -518,6 +518,18 @@ async def test_only_tokens_and_debits_are_stored_without_paying() -> None:
         await gateway(Wire(b"")).create_customer(PAYER, PROFILE, "PAYPAL", {})
 
 
+@pytest.mark.parametrize(
+    ("children", "expected"),
+    [
+        ("<status>ERROR</status><returnCode>PAYMENT_METHOD_NOT_ACTIVE</returnCode>", Refused),
+        (f"{REDIRECT}<location>https://form.example/</location>", Unknown),
+        (f"{REDIRECT}<token>t</token>", Unknown),
+    ],
+)
+async def test_a_card_form_is_only_open_with_a_token_and_an_address(children: str, expected: type[Outcome]) -> None:
+    assert isinstance(await gateway(Wire(soap("CreatePaymentToken", children))).open_token_form(PAYER), expected)
+
+
 # --- questions ------------------------------------------------------------------------------------------
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 import pytest
+from lxml import etree
 from structlog.testing import capture_logs
 
 from billing.gateway import (
@@ -25,7 +26,7 @@ from billing.gateway import (
 )
 from billing.money import Money
 from gateways.mpay24 import Mpay24
-from gateways.mpay24_answers import ProfilePage
+from gateways.mpay24_answers import ProfilePage, TokenForm
 from tests.gateways.samples import (
     AMOUNT,
     BOOKED,
@@ -112,6 +113,10 @@ CASES: Final[dict[str, tuple[Call, object]]] = {
         lambda g: g.list_profiles(expired_by=date(2025, 12, 31)),
         ProfilePage((VISA,), 2),
     ),
+    "token_form": (
+        lambda g: g.open_token_form(PAYER),
+        TokenForm("https://test.mpay24.com/app/bin/checkout/creditcard/0123", "fLPXjXBq", "key-of-the-form"),
+    ),
     "create_customer": (
         lambda g: g.create_customer(PAYER, PROFILE, "ELV/HOBEX-AT", HOBEX),
         ProfileNews("985467_45486", kind="debit", brand="HOBEX-AT"),
@@ -159,6 +164,14 @@ async def test_the_log_of_an_exchange_shows_no_secret(name: str) -> None:
         "Söhne",
     ):
         assert secret not in told
+
+
+@pytest.mark.parametrize("file", sorted(FILES.glob("*.xml")), ids=lambda file: file.name)
+def test_every_message_on_file_is_as_our_interface_description_has_it(file: Path) -> None:
+    wsdl = etree.parse(FILES.parents[2] / "gateways" / "wsdl" / "ETP.wsdl")
+    [schema] = wsdl.iter("{http://www.w3.org/2001/XMLSchema}schema")
+    [body] = etree.parse(file).iter("{http://schemas.xmlsoap.org/soap/envelope/}Body")
+    etree.XMLSchema(etree.fromstring(etree.tostring(schema))).assertValid(body[0])
 
 
 # --- confirmations ----------------------------------------------------------------------------
