@@ -141,6 +141,6 @@ def render(language: str, title: str, status: int = 200, *, framed: bool = False
     return HTMLResponse(html, status, {"Cache-Control": "no-store"} if framed else HEADERS)
 
 
-def render_message(language: str, name: str, status: int = 200) -> HTMLResponse:
+def render_message(language: str, name: str, status: int = 200, *, framed: bool = False) -> HTMLResponse:
     """Write a page that only says something."""
-    return render(language, name, status, text=words_for(language)[f"text_{name}"])
+    return render(language, name, status, framed=framed, text=words_for(language)[f"text_{name}"])

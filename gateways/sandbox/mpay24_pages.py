@@ -132,12 +132,15 @@ class Pages:
         if page is None:
             return render_message(default, "unknown", 404)
         if not page.is_open:
-            return render_message(page.language, "closed", 410)
+            return self._message(page, "closed", 410)
         if page.is_expired():
-            return render_message(page.language, "expired", 410)
+            return self._message(page, "expired", 410)
         if form is None:
             return self._shown[page.kind](page, "")
         return self._take(page, form)
+
+    def _message(self, page: Page, name: str, status: int = 200) -> Response:
+        return render_message(page.language, name, status, framed=page.kind == "token")
 
     def _take(self, page: Page, form: dict[str, str]) -> Response:
         with self._ledger.together():
@@ -267,7 +270,7 @@ class Pages:
         page.is_open = False
         self._desk.store.pages.save(page)
         if not url:
-            return render_message(page.language, message)
+            return self._message(page, message)
         if transaction and self._desk.knobs.flag("return_append_tid"):
             url += ("&" if "?" in url else "?") + "TID=" + quote_plus(transaction.tid)
         # Starlette's own redirect would encode the address anew.

@@ -1,0 +1,1 @@
+"""The simulators, seen from outside: raw HTTP and XML written by hand."""
