@@ -144,8 +144,7 @@ class Mpay24:
         A page may book several tries under one tid, each with an mpayTID of its own, so while
         one may be open only the tid leads to the latest of them.
         """
-        by_tid = not question.gateway_id or (question.page and question.asked < QUESTIONS_MAX)
-        if not by_tid:
+        if not _by_tid(question):
             reply = await self._ask("TransactionHistory", mpayTID=_gateway_id(question.gateway_id))
             return answers.history(reply, question, self._given(question.amount))
         if question.asked >= QUESTIONS_MAX:
@@ -372,6 +371,13 @@ def _gateway_id(gateway_id: str) -> int:
 def _is_debit(profile: ProfileReference) -> bool:
     """Tell whether the profile is a direct debit, as far as its mandate shows: its OK may be a mere suspension."""
     return bool(profile.mandate.reference or profile.mandate.signed_on)
+
+
+def _by_tid(question: Question) -> bool:
+    """Tell whether only our tid leads to the answer; an operation has none, it stands in its payment's history."""
+    if question.operation is not None:
+        return False
+    return not question.gateway_id or (question.page and question.asked < QUESTIONS_MAX)
 
 
 def _after(booked: Booked, key: str) -> int:

@@ -248,7 +248,8 @@ def _entry(part: Part, currency: str) -> _Entry:
     if not state or not amount:
         raise UnreadableError("a history entry without state or amount")
     number = part.text("errNo").removeprefix("+")
-    error = "" if number in ("", "0") else ERROR_NUMBERS.get(number, f"errNo {number}")
+    # The state already says that it failed; a number we cannot read must not turn that into a doubt for ever.
+    error = "" if number in ("", "0") else ERROR_NUMBERS.get(number, "DECLINED")
     return _Entry(state, Money(int(amount), currency), error, part.text("errText"), part.text("profileStatus"))
 
 

@@ -106,7 +106,9 @@ def said_no(code: str, text: str = "", gateway_id: str = "", *, follows_payment:
         return Declined(code, _declined_by_text(code, text), text, gateway_id)
     if code in REFUSALS:
         return Refused(code, REFUSALS[code], gateway_id)
-    return _about_a_parameter(code, text, gateway_id) or Unknown(f"mPAY24 answered {code}: {text}", gateway_id)
+    return _about_a_parameter(code, text, gateway_id) or Unknown(
+        f"mPAY24 answered {code}: {text}".rstrip(": "), gateway_id
+    )
 
 
 def contradict(status: str, code: str) -> bool:

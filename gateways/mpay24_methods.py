@@ -19,7 +19,7 @@ from billing.gateway import MisuseError, Payer
 class Method:
     """One way to pay: its payment type, the type and brand of its data, and the fields it takes.
 
-    `later` marks what mPAY24 takes at once but only books once the bank has agreed.
+    `later` marks what mPAY24 takes at once but only books once the bank has agreed or the money has come.
     """
 
     ptype: str
@@ -69,9 +69,10 @@ METHODS: Final[Mapping[str, Method]] = {
     "PAYOLUTION": Method("PAYOLUTION", may=_PERSON, invoice=True),
     "INVOICE": Method("INVOICE", may=_PERSON, invoice=True),
     "HP": Method("HP", may=_PERSON, invoice=True),
+    "PREPAYMENT": Method("PREPAYMENT", later=True),
 } | {
     ptype: Method(ptype)
-    for ptype in """SOFORT QUICK MASTERPASS MPASS TWINT OPENBANKING ALIPAY WECHATPAY SAFETYPAY PREPAYMENT
+    for ptype in """SOFORT QUICK MASTERPASS MPASS TWINT OPENBANKING ALIPAY WECHATPAY SAFETYPAY
     CASH-TICKET""".split()
 }
 

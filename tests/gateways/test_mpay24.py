@@ -679,6 +679,7 @@ async def test_a_page_whose_questions_are_spent_is_asked_by_number() -> None:
             [entry("ERROR", more="<errNo>4</errNo>")],
             Refused("MERCHANT_LOCKED", "the merchant is locked", "77"),
         ),
+        ([entry("ERROR", more="<errNo>999</errNo>")], Declined("DECLINED", DeclineClass.RETRY_LATER, "", "77")),
         ([entry("WITHDRAW"), entry("WITHDRAWN")], Approved("77", AMOUNT)),
         ([entry("REVERSED")], Approved("77", AMOUNT, captured=False, undone=REVERSAL)),
     ],
@@ -723,6 +724,16 @@ async def test_an_operation_is_found_in_the_history(
 ) -> None:
     question = replace(KNOWN, amount=Money(1000, "EUR"), operation=operation, operation_key="R-1")
     assert isinstance(await gateway(Wire(history(*entries))).find(question), expected)
+
+
+async def test_a_question_about_an_operation_is_never_answered_by_the_payment_itself() -> None:
+    wire = Wire(status("BILLED"))
+    question = replace(QUESTION, operation=REFUND, operation_key="R-1")
+    with pytest.raises(MisuseError):
+        await gateway(wire).find(question)
+    assert wire.requests == []
+    await gateway(wire).find(replace(question, gateway_id="77", page=True))
+    assert b"TransactionHistory" in wire.requests[0].content
 
 
 # --- the account ------------------------------------------------------------------------------------------
