@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import datetime
+from importlib.resources import files
 from typing import Final
 
 from sqlalchemy import bindparam, select, text
@@ -55,188 +56,13 @@ PROMISES: Final = {
     11: "Our own mistakes are never the customer's",
 }
 
-_OPEN: Final = "('created', 'sent', 'pending', 'unknown')"
-_TASK: Final = (
-    "EXISTS (SELECT 1 FROM task WHERE task.state = 'open' AND task.subject = '{}' || CAST({} AS VARCHAR(20)))"
-)
-_INV_TASK: Final = _TASK.format("inv_", "i.id")
-_ATT_TASK: Final = _TASK.format("att_", "a.id")
+_HEADER: Final = re.compile(r"^-- promise (\d+): (.+)\n((?:(?!^--).*\n)+)", re.MULTILINE)
 
-CHECKS: Final = (
-    Check(
-        1,
-        "an invoice was paid more than once, and the surplus is neither credited nor shown",
-        """SELECT 'inv_' || CAST(p.invoice_id AS VARCHAR(20)) AS id FROM posting p
-           WHERE p.account = 'receivable' AND p.invoice_id IS NOT NULL
-           GROUP BY p.invoice_id, p.currency HAVING SUM(p.amount_minor) < 0""",
-    ),
-    Check(
-        1,
-        "money beyond what was owed waits to be given back, and nobody is asked to",
-        f"""SELECT 'att_' || CAST(a.id AS VARCHAR(20)) AS id FROM posting p JOIN attempt a ON a.id = p.attempt_id
-           WHERE p.account = 'customer_credit' AND NOT {_ATT_TASK}
-           AND NOT EXISTS (SELECT 1 FROM task WHERE task.subject LIKE 'att_' || CAST(a.id AS VARCHAR(20)) || '/%')
-           GROUP BY a.id HAVING SUM(p.amount_minor) < 0""",
-    ),
-    Check(
-        1,
-        "an attempt is open without the right to collect",
-        f"""SELECT 'att_' || CAST(a.id AS VARCHAR(20)) AS id FROM attempt a WHERE a.state IN {_OPEN}
-           AND NOT EXISTS (SELECT 1 FROM charge_right r WHERE r.attempt_id = a.id)""",
-    ),
-    Check(
-        1,
-        "an attempt that is over still holds the right to collect",
-        f"""SELECT 'att_' || CAST(a.id AS VARCHAR(20)) AS id FROM charge_right r JOIN attempt a ON a.id = r.attempt_id
-           WHERE a.state NOT IN {_OPEN}""",
-    ),
-    Check(
-        2,
-        "a subscription has a gap among its invoiced periods, or its next period is not the one after them",
-        """SELECT 'sub_' || CAST(s.id AS VARCHAR(20)) AS id FROM subscription s
-           JOIN (SELECT subscription_id, COUNT(*) AS n, MIN(period_number) AS low, MAX(period_number) AS high
-                 FROM invoice WHERE kind = 'period' AND subscription_id IS NOT NULL GROUP BY subscription_id) i
-           ON i.subscription_id = s.id
-           WHERE s.next_period <= i.high OR i.high - i.low + 1 - i.n > s.skipped_periods""",
-    ),
-    Check(
-        2,
-        "a period was due on the day of the last finished run, and was neither invoiced nor set aside",
-        """SELECT 'sub_' || CAST(s.id AS VARCHAR(20)) AS id FROM subscription s
-           JOIN (SELECT merchant_id, MAX(on_day) AS on_day, MAX(id) AS run_id FROM run WHERE state = 'finished'
-                 GROUP BY merchant_id) r ON r.merchant_id = s.merchant_id
-           WHERE s.next_due_on < r.on_day
-           AND NOT EXISTS (SELECT 1 FROM decision d WHERE d.subscription_id = s.id AND d.run_id = r.run_id)""",
-    ),
-    Check(
-        3,
-        "an attempt is in doubt, will not be asked about, and nobody is told",
-        f"""SELECT 'att_' || CAST(a.id AS VARCHAR(20)) AS id FROM attempt a
-           WHERE ((a.state IN ('pending', 'unknown') AND a.ask_at IS NULL)
-                  OR (a.state = 'sent' AND a.lease_until IS NULL)) AND NOT {_ATT_TASK}""",
-    ),
-    Check(
-        3,
-        "an attempt should have been asked about an hour ago",
-        """SELECT 'att_' || CAST(a.id AS VARCHAR(20)) AS id FROM attempt a
-           WHERE a.state IN ('sent', 'pending', 'unknown')
-           AND COALESCE(a.ask_at, a.lease_until) < :hour_ago""",
-    ),
-    Check(
-        3,
-        "a notification was stored an hour ago and not settled",
-        """SELECT 'not_' || CAST(n.id AS VARCHAR(20)) AS id FROM notification n
-           WHERE n.state = 'received' AND n.received_at < :hour_ago""",
-    ),
-    Check(
-        4,
-        "a mail should have left an hour ago",
-        """SELECT 'msg_' || CAST(m.id AS VARCHAR(20)) AS id FROM message m
-           WHERE m.state = 'queued' AND m.next_try_at < :hour_ago""",
-    ),
-    Check(
-        4,
-        "a decline, or a receipt, was never written to its customer",
-        """SELECT 'att_' || CAST(a.id AS VARCHAR(20)) AS id FROM attempt a
-           JOIN allocation l ON l.attempt_id = a.id AND l.invoice_id IS NOT NULL
-           JOIN invoice i ON i.id = l.invoice_id
-           WHERE ((a.state = 'declined' AND a.initiator = 'merchant' AND i.state = 'open')
-                  OR (a.state = 'approved' AND i.state = 'paid'))
-           AND NOT EXISTS (SELECT 1 FROM message m WHERE m.cause = 'att_' || CAST(a.id AS VARCHAR(20)))
-           AND NOT EXISTS (SELECT 1 FROM task t WHERE t.subject = 'att_' || CAST(a.id AS VARCHAR(20)))""",
-    ),
-    Check(
-        4,
-        "a mail failed for good, and nobody is told",
-        f"""SELECT 'msg_' || CAST(m.id AS VARCHAR(20)) AS id FROM message m WHERE m.state = 'failed'
-           AND NOT {_TASK.format("msg_", "m.id").replace("task.state = 'open' AND ", "")}""",
-    ),
-    Check(
-        5,
-        "a verification owes a reversal that nobody will make",
-        f"""SELECT 'ver_' || CAST(v.id AS VARCHAR(20)) AS id FROM verification v
-           JOIN allocation l ON l.verification_id = v.id JOIN attempt a ON a.id = l.attempt_id AND a.state = 'approved'
-           WHERE v.state = 'authorised'
-           AND NOT EXISTS (SELECT 1 FROM operation o WHERE o.attempt_id = a.id AND o.state IN {_OPEN})
-           AND NOT EXISTS (SELECT 1 FROM task JOIN operation o ON task.subject = 'op_' || CAST(o.id AS VARCHAR(20))
-                           WHERE o.attempt_id = a.id AND task.state = 'open')""",
-    ),
-    Check(
-        5,
-        "a verification has owed its reversal for a day",
-        """SELECT 'ver_' || CAST(v.id AS VARCHAR(20)) AS id FROM verification v
-           JOIN operation o ON o.attempt_id IN (SELECT attempt_id FROM allocation WHERE verification_id = v.id)
-           WHERE v.state = 'authorised' AND o.state IN ('created', 'sent', 'pending', 'unknown')
-           AND o.ask_at < :day_ago""",
-    ),
-    Check(
-        6,
-        "a series has given out more or fewer numbers than there are invoices",
-        """SELECT 'series ' || s.prefix AS id FROM number_series s WHERE s.next_value - 1 <>
-           (SELECT COUNT(*) FROM invoice i WHERE i.merchant_id = s.merchant_id AND i.number LIKE s.prefix || '%')""",
-    ),
-    Check(
-        7,
-        "a group of postings does not add up to nothing",
-        """SELECT p.group_key AS id FROM posting p GROUP BY p.group_key, p.currency HAVING SUM(p.amount_minor) <> 0""",
-    ),
-    Check(
-        7,
-        "what a customer owes by the ledger is not what their open invoices say",
-        """SELECT 'cus_' || CAST(c.customer_id AS VARCHAR(20)) AS id FROM (
-             SELECT customer_id, currency, SUM(amount_minor) AS minor FROM posting WHERE account = 'receivable'
-             GROUP BY customer_id, currency) c
-           LEFT JOIN (SELECT customer_id, currency, SUM(total_minor) AS minor FROM invoice
-                      WHERE state IN ('open', 'uncollectible') GROUP BY customer_id, currency) o
-           ON o.customer_id = c.customer_id AND o.currency = c.currency
-           WHERE c.minor <> COALESCE(o.minor, 0)""",
-    ),
-    Check(
-        8,
-        "credentials or a profile are not sealed",
-        """SELECT 'acc_' || CAST(id AS VARCHAR(20)) AS id FROM gateway_account WHERE sealed_credentials LIKE '{%'
-           UNION ALL SELECT 'pro_' || CAST(id AS VARCHAR(20)) AS id FROM profile WHERE LENGTH(sealed_reference) < 40""",
-    ),
-    Check(
-        9,
-        "one thing has two live pay-links",
-        """SELECT MAX('lnk_' || CAST(id AS VARCHAR(20))) AS id FROM pay_link WHERE superseded_at IS NULL
-           GROUP BY invoice_id, verification_id HAVING COUNT(*) > 1""",
-    ),
-    Check(
-        9,
-        "a pay-link belongs to another customer than what it opens",
-        """SELECT 'lnk_' || CAST(l.id AS VARCHAR(20)) AS id FROM pay_link l
-           LEFT JOIN invoice i ON i.id = l.invoice_id LEFT JOIN verification v ON v.id = l.verification_id
-           WHERE l.customer_id <> COALESCE(i.customer_id, v.customer_id)""",
-    ),
-    Check(
-        10,
-        "an open invoice has neither an open attempt, nor a next step, nor a task for a person",
-        f"""SELECT 'inv_' || CAST(i.id AS VARCHAR(20)) AS id FROM invoice i
-           WHERE i.state = 'open' AND i.next_step IS NULL AND NOT {_INV_TASK}
-           AND NOT EXISTS (SELECT 1 FROM charge_right r WHERE r.owed_kind = 'invoice' AND r.owed_id = i.id)""",
-    ),
-    Check(
-        10,
-        "a subscription set aside by a run waits for nobody",
-        """SELECT 'sub_' || CAST(d.subscription_id AS VARCHAR(20)) AS id FROM decision d
-           WHERE NOT EXISTS (SELECT 1 FROM task WHERE task.subject = 'sub_' || CAST(d.subscription_id AS VARCHAR(20)))""",
-    ),
-    Check(
-        11,
-        "a customer was mailed about a charge that the gateway refused because of us",
-        """SELECT 'msg_' || CAST(m.id AS VARCHAR(20)) AS id FROM message m
-           JOIN attempt a ON m.cause = 'att_' || CAST(a.id AS VARCHAR(20))
-           WHERE a.state IN ('refused', 'not_sent') AND m.step = 'declined'""",
-    ),
-    Check(
-        11,
-        "a gateway account is stopped, and nobody is told",
-        f"""SELECT 'acc_' || CAST(a.id AS VARCHAR(20)) AS id FROM gateway_account a
-           WHERE a.state = 'stopped' AND NOT {_TASK.format("acc_", "a.id")}""",
-    ),
-)
+
+def checks() -> list[Check]:
+    """Read every check from `promises.sql`."""
+    sheet = files("jobs").joinpath("promises.sql").read_text("utf-8")
+    return [Check(int(number), name, sql.strip().rstrip(";")) for number, name, sql in _HEADER.findall(sheet)]
 
 
 async def examine(ctx: Context) -> list[Breach]:
@@ -244,7 +70,7 @@ async def examine(ctx: Context) -> list[Breach]:
     async with ctx.store.read() as session:
         ago = select(after_s(-3600).label("hour_ago"), after_s(-86400).label("day_ago"))
         times = dict((await session.execute(ago)).mappings().one())
-        breaches = [await _run(session, check, times) for check in CHECKS]
+        breaches = [await _run(session, check, times) for check in checks()]
         breaches.append(await _look_for_card_numbers(session))
     return [breach for breach in breaches if breach.count]
 

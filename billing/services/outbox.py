@@ -42,11 +42,11 @@ from billing.models import (
     table,
 )
 from billing.money import Money
-from billing.services.context import Context
+from billing.payments import Initiator
+from billing.services.context import Context, Moment, moments
 from billing.services.showing import bill_of, brand_of, last_day_of, locale_of, means_of, next_charge_of
 from billing.services.tasking import NewTask, raise_tasks
 from billing.store import after_s
-from billing.subscriptions import Collection
 
 _message, _invoice, _attempt = table(Message), table(Invoice), table(Attempt)
 _subscription, _price, _profile = table(Subscription), table(Price), table(Profile)
@@ -80,6 +80,7 @@ class _Facts:
     profiles: dict[int, Fact]
     links: dict[tuple[str, int], Fact]
     storing: frozenset[int]
+    moments: dict[int, Moment]
 
 
 async def deliver(ctx: Context, postman: Postman) -> Counter[MessageState]:
@@ -171,6 +172,7 @@ async def _gather(ctx: Context, session: AsyncSession, messages: list[RowMapping
         subscriptions=subscriptions,
         profiles=profiles,
         links=await _links(session, invoices, verifications),
+        moments=await moments(ctx, session, {message["merchant_id"] for message in messages}),
         storing=frozenset(id_ for id_, gateway in gateways.items() if gateway.abilities.renews_profile),
     )
 
@@ -215,21 +217,21 @@ def _letter(ctx: Context, kind: MailKind, message: RowMapping, facts: _Facts) ->
     attempt = facts.attempts.get(context.get("attempt_id") or 0)
     verification = facts.verifications.get(context.get("verification_id") or 0)
     subscription = _subscription_of(facts, invoice, verification)
-    today = day_in(merchant["timezone"], message["business_at"])
+    moment = facts.moments[merchant["id"]].not_before(message["business_at"])
     profile = _profile_of(facts, attempt, verification, subscription)
     next_on, next_amount = next_charge_of(subscription)
     return Letter(
         kind=kind,
         locale=locale_of(customer, merchant),
         brand=brand_of(merchant),
-        today=today,
+        today=moment.today,
         greet=customer["salutation"] or customer["name"],
         bill=bill_of(invoice) if invoice is not None else None,
         means=means_of(profile),
-        happened_on=today,
+        happened_on=day_in(merchant["timezone"], message["business_at"]),
         stores=profile is not None and profile["gateway_account_id"] in facts.storing,
-        by_link=subscription is not None and subscription["collection"] == Collection.LINK,
-        steps=_steps(ctx, invoice, attempt, profile, today),
+        by_link=attempt is not None and attempt["initiator"] == Initiator.CUSTOMER,
+        steps=_steps(ctx, invoice, attempt, profile, moment.today),
         next_on=next_on,
         next_amount=next_amount,
         reserved=_reserved(verification),

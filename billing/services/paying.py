@@ -281,6 +281,8 @@ async def _subscription_of(
         _price.c.currency,
         _price.c.interval_unit,
         _price.c.interval_count,
+        _price.c.tax_rate_bp,
+        _price.c.tax_included,
         _profile.c.gateway_account_id,
         _profile.c.sealed_reference,
         _profile.c.slot,

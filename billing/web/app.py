@@ -17,19 +17,14 @@ from starlette.staticfiles import StaticFiles
 
 from billing.services.context import Context
 from billing.web import notifications, pay
-from billing.web.pages import Failure, NotFound, Page, Pages, choose_language
+from billing.web.pages import PAGE_POLICY, Failure, NotFound, Page, Pages, choose_language
 
 _log = structlog.get_logger("turnus.web")
 
-# Paying leaves for the gateway's page by a redirect, which browsers hold against form-action too.
-_POLICY = (
-    "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; "
-    "frame-src 'self'; base-uri 'none'; frame-ancestors 'none'; form-action 'self' https:{local}"
-)
 _HEADERS = {
+    "Content-Security-Policy": PAGE_POLICY,
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
 }
 
 Lifespan = Callable[[], AbstractAsyncContextManager[None]]
@@ -54,24 +49,18 @@ def create_app(ctx: Context, *, routers: Sequence[APIRouter] = (), lifespan: Lif
     app.add_api_route("/health", _health)
     app.add_exception_handler(HTTPException, _not_found)
     app.add_exception_handler(Exception, _failed)
-    app.middleware("http")(_Guard(ctx.links.public_url))
+    app.middleware("http")(_guard)
     return app
 
 
-class _Guard:
-    """Puts the policy on every answer; a page with a link's token is kept by no cache and named to nobody."""
-
-    def __init__(self, public_url: str) -> None:
-        local = "" if public_url.startswith("https:") else " http://127.0.0.1:* http://localhost:*"
-        self._policy = _POLICY.format(local=local)
-
-    async def __call__(self, request: Request, call_next: RequestResponseEndpoint) -> Response:
-        response = await call_next(request)
-        for name, value in (_HEADERS | {"Content-Security-Policy": self._policy}).items():
-            response.headers.setdefault(name, value)
-        is_static = request.url.path.startswith("/static/")
-        response.headers.setdefault("Cache-Control", "max-age=31536000, immutable" if is_static else "no-store")
-        return response
+async def _guard(request: Request, call_next: RequestResponseEndpoint) -> Response:
+    """Put the policy on every answer; a page with a link's token is kept by no cache and named to nobody."""
+    response = await call_next(request)
+    for name, value in _HEADERS.items():
+        response.headers.setdefault(name, value)
+    is_static = request.url.path.startswith("/static/")
+    response.headers.setdefault("Cache-Control", "max-age=31536000, immutable" if is_static else "no-store")
+    return response
 
 
 async def _health(request: Request) -> Response:

@@ -111,7 +111,8 @@ def _page(request: Request, seen: Visit, token: str, came: str) -> Page:
 def _offer(seen: Visit, base: dict[str, Any], token: str, came: str) -> Page:
     """Offer to pay or to renew, saying first what did not happen if the customer has just been away."""
     declined = came == "error" or (seen.attempt is not None and "declined" in seen.attempt["evidence"])
-    common: dict[str, Any] = base | {"gateway": _gateway(seen), "action": f"/p/{token}", "ways": _ways(seen), "consent": _consent(seen)}
+    common: dict[str, Any] = base | {"gateway": _gateway(seen), "action": f"/p/{token}"}
+    common |= {"ways": _ways(seen), "consent": _consent(seen)}
     if seen.verification is not None:
         facts: dict[str, Any] = {"amount": seen.amount, "plan": _title(seen), "means": means_of(seen.subscription)}
         renewal = pages.RenewDeclined if declined else pages.RenewCanceled if came == "cancel" else pages.RenewReady
@@ -131,7 +132,8 @@ def _done(seen: Visit, base: dict[str, Any], came: str) -> Page:
         )
     invoice = _invoice(seen)
     if not came:
-        return pages.AlreadyPaid(**base, bill=bill_of(invoice), paid_on=day_in(seen.merchant["timezone"], invoice["paid_at"]))
+        paid_on = day_in(seen.merchant["timezone"], invoice["paid_at"])
+        return pages.AlreadyPaid(**base, bill=bill_of(invoice), paid_on=paid_on)
     stored = bool(seen.ways and seen.ways[0].stores)
     means = means_of(seen.subscription) if stored else None
     paid: dict[str, Any] = {"bill": bill_of(invoice), "paid_at": invoice["paid_at"], "means": means, "stored": stored}

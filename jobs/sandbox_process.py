@@ -1,0 +1,63 @@
+"""The sandbox gateways as a process of its own: started, spoken to over HTTP, and stopped with us."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+
+class SandboxError(RuntimeError):
+    """The sandbox did not start; the message is its own last line."""
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxGateway:
+    """One simulator: where it listens, and the test credentials it takes."""
+
+    base_url: str
+    credentials: dict[str, str]
+
+    async def store_profiles(self, profiles: list[dict[str, str]]) -> None:
+        """Store profiles directly, as customers' earlier visits would have."""
+        await self._post("profiles", profiles)
+
+    async def set_faults(self, rules: list[dict[str, Any]]) -> None:
+        """Break things by rule; an empty list heals them."""
+        await self._post("faults", rules)
+
+    async def _post(self, what: str, content: Any) -> None:
+        async with httpx.AsyncClient(timeout=60) as client:
+            (await client.post(f"{self.base_url}/_sandbox/{what}", json=content)).raise_for_status()
+
+
+@asynccontextmanager
+async def sandbox(folder: Path) -> AsyncIterator[dict[str, SandboxGateway]]:
+    """Run the simulators on a folder while the block lasts; they stop by themselves if this process dies."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *("-m", "gateways.sandbox", "--json", "--exit-with-parent", "--state-dir", str(folder)),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+    try:
+        yield await _gateways(process)
+    finally:
+        if process.returncode is None:
+            process.terminate()
+        await process.wait()
+
+
+async def _gateways(process: asyncio.subprocess.Process) -> dict[str, SandboxGateway]:
+    line = await process.stdout.readline() if process.stdout else b""
+    if not line:
+        raise SandboxError(f"the sandbox ended with exit status {await process.wait()}")
+    return {name: SandboxGateway(**about) for name, about in json.loads(line)["gateways"].items()}
