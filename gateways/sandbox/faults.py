@@ -22,7 +22,10 @@ extra         extra_elements
 
 A rule that names no operation leaves alone what it was not meant for: outcomes
 and drops then act only on calls that book. ``times`` counts calls, so one
-``no_notification`` silences every notification that one call causes.
+``no_notification`` silences every notification that one call causes. Tries on
+hosted pages (operation ``PaymentPage``), moves by a tester (``Move``) and by the
+provider itself (``Provider``) know notification faults, and pages outcomes too;
+all other kinds act on calls of the merchant's server alone.
 """
 
 from collections.abc import Mapping

@@ -179,6 +179,7 @@ class Mpay24:
         """Send what is owed and let provider time run."""
         self._sender.resume()
         self._clockwork = asyncio.create_task(self._let_time_pass())
+        self._clockwork.add_done_callback(complain)
 
     async def stop(self) -> None:
         """Stop time and sending, and close the file."""
@@ -391,6 +392,12 @@ def refused(operation: str, record: Record, refusal: RefusalError) -> Answer:
 def xml(text: str, status: int = 200) -> Response:
     """Answer with XML."""
     return Response(text, status, media_type="text/xml")
+
+
+def complain(clockwork: asyncio.Task[None]) -> None:
+    """Say so if time has stopped for another reason than the end of the process."""
+    if not clockwork.cancelled() and clockwork.exception():
+        log.error("time no longer passes", exc_info=clockwork.exception())
 
 
 async def wait(luck: Luck, kind: str) -> None:

@@ -22,6 +22,20 @@ log = logging.getLogger("sandbox.push")
 PENDING, TAKEN, REJECTED, FAILED = "PENDING", "OK", "ERROR", "FAILURE"
 RESULT_LENGTH_MAX = 255
 IN_FLIGHT_MAX = 100
+# Below any server's own idle time, so that a kept connection is never one that the other side has just closed.
+IDLE_S = 1.0
+
+
+class UnansweredError(aiohttp.ClientError):
+    """The connection ended without an answer."""
+
+
+async def only_once(request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+    """Keep the client library from repeating a GET by itself, which it does for the two errors named here."""
+    try:
+        return await send(request)
+    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as problem:
+        raise UnansweredError from problem
 
 
 @dataclass(slots=True)
@@ -71,7 +85,7 @@ class Sender:
         self._fresh: list[Push] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._session: aiohttp.ClientSession | None = None
-        self.pushes = ledger.table(Push, "gateway_id", "status")
+        self.pushes = ledger.table(Push, "gateway_id")
 
     def queue(self, gateway_id: str, subject: str, url: str, delay_s: float = 0) -> None:
         """Owe a notification; call inside the booking that causes it."""
@@ -123,7 +137,8 @@ class Sender:
 
     async def _send_in_order(self, pushes: list[Push]) -> None:
         for push in pushes:
-            await asyncio.sleep(max(0.0, push.due_at - time.time()))
+            if (early_s := push.due_at - time.time()) > 0:
+                await asyncio.sleep(early_s)
             await self._try(push)
             if push.status == PENDING:
                 self._start([push])
@@ -139,19 +154,19 @@ class Sender:
 
     async def _call(self, url: str, timeout_s: float) -> tuple[str, str]:
         try:
-            return await asyncio.wait_for(self._get(url), timeout_s)
+            return await self._get(url, timeout_s)
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as problem:
             return FAILED, type(problem).__name__
 
-    async def _get(self, url: str) -> tuple[str, str]:
+    async def _get(self, url: str, timeout_s: float) -> tuple[str, str]:
         # `encoded`: the address is sent byte for byte as it was made, percent signs included.
-        async with self._open_session().get(URL(url, encoded=True), allow_redirects=False) as answer:
+        address, patience = URL(url, encoded=True), aiohttp.ClientTimeout(total=timeout_s)
+        async with self._open_session().get(address, allow_redirects=False, timeout=patience) as answer:
             text = (await answer.content.read(4096)).decode("utf-8", "replace")
             return self._judge(answer.status, text), text
 
     def _open_session(self) -> aiohttp.ClientSession:
         if self._session is None:
-            # A fresh connection each time: on a kept one the client library repeats a GET by itself.
-            connector = aiohttp.TCPConnector(limit=IN_FLIGHT_MAX, force_close=True)
-            self._session = aiohttp.ClientSession(connector=connector, headers={"User-Agent": "sandbox"})
+            connector = aiohttp.TCPConnector(limit=IN_FLIGHT_MAX, keepalive_timeout=IDLE_S)
+            self._session = aiohttp.ClientSession(connector=connector, middlewares=[only_once])
         return self._session

@@ -104,6 +104,22 @@ def test_a_push_is_given_up_after_the_last_try(customer: Sandbox, receiver: Rece
     assert len(receiver.paths) == 2
 
 
+def test_a_push_whose_answer_is_lost_is_not_repeated_at_once(customer: Sandbox) -> None:
+    customer.settings(push_max_attempts=1)
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        address = f"http://127.0.0.1:{listener.getsockname()[1]}/"
+        mpay_tid = customer.charge("t", "bad", f"<confirmationURL>{address}</confirmationURL>").mpay_tid
+        connection, _ = listener.accept()
+        assert connection.recv(65536).startswith(b"GET /?OPERATION=CONFIRMATION")
+        connection.close()
+        eventually(lambda: confirmations(customer, mpay_tid) == [("FAILURE", "ERROR", "UnansweredError")])
+        listener.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            listener.accept()
+
+
 def test_a_push_waits_for_its_next_try_as_pending(customer: Sandbox, receiver: Receiver) -> None:
     receiver.answers = [(500, "no")]
     mpay_tid = customer.charge("t", "bad", receiver.element).mpay_tid
