@@ -55,7 +55,7 @@ class Settings(BaseSettings):
     dkim_domain: str = ""
     dkim_selector: str = ""
     dkim_key: str = Field(default="", repr=False)
-    log_level: Annotated[str, Field(pattern="^(debug|info|warning|error)$")] = "info"
+    log_level: Annotated[str, Field(pattern="^(debug|info|warning|error)$")] = "warning"
 
 
 def read_settings() -> Settings:

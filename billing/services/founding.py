@@ -7,13 +7,14 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from billing.gateway import ConfigurationError
-from billing.models import GatewayAccount, Merchant, Plan, Price, TestClock, table
+from billing.models import AccountState, GatewayAccount, Merchant, Plan, Price, Task, TaskState, TestClock, table
 from billing.pricing import Terms
 from billing.services.context import Context
+from billing.store import after_s
 
 
 class SetupError(ValueError):
@@ -80,9 +81,11 @@ async def found(ctx: Context, facts: MerchantFacts) -> int:
     """Create the merchant with everything it has, or bring what is there up to the facts; return its id.
 
     A price that was sold is not changed: one with the same reference and other terms is a `SetupError`.
+    A gateway account that had stopped is opened again once the gateway takes the credentials.
     """
+    stopped = await _stopped_accounts(ctx, facts.reference)
     for account in facts.accounts:
-        _check(ctx, account)
+        await _check(ctx, account, connect=account.reference in stopped)
     async with ctx.store.write() as session:
         merchant = await _merchant(session, facts)
         for account in facts.accounts:
@@ -105,9 +108,23 @@ async def give_clock(ctx: Context, merchant_reference: str, clock: TestClock) ->
         merchant.test_clock_id = clock.id
 
 
-def _check(ctx: Context, account: AccountFacts) -> None:
+async def _stopped_accounts(ctx: Context, merchant_reference: str) -> set[str]:
+    account, merchant = table(GatewayAccount), table(Merchant)
+    query = select(account.c.reference).join_from(account, merchant)
+    mine = (merchant.c.reference == merchant_reference) & (account.c.state == AccountState.STOPPED)
+    async with ctx.store.read() as session:
+        return set((await session.execute(query.where(mine))).scalars())
+
+
+async def _check(ctx: Context, account: AccountFacts, *, connect: bool) -> None:
+    """Open the gateway with the credentials, and ask it whether they work where it has refused them before."""
     try:
-        ctx.gateways.open(account.gateway, account.credentials)
+        gateway = ctx.gateways.open(account.gateway, account.credentials)
+        try:
+            if connect:
+                await gateway.check()
+        finally:
+            await gateway.close()
     except ConfigurationError as error:
         raise SetupError(f"gateway account {account.reference!r}: {error}") from None
 
@@ -141,6 +158,16 @@ async def _account(ctx: Context, session: AsyncSession, merchant_id: int, facts:
         raise SetupError(f"gateway account {facts.reference!r} is at {account.gateway}, not at {facts.gateway}")
     else:
         account.sealed_credentials = sealed
+        await _reopen(session, account)
+
+
+async def _reopen(session: AsyncSession, account: GatewayAccount) -> None:
+    """Open an account whose credentials were just found to work, and end the task it had raised."""
+    account.state, account.stopped_reason, account.stopped_at = AccountState.OPEN, "", None
+    task = table(Task)
+    mine = (task.c.kind == "account_stopped") & (task.c.subject == f"acc_{account.id}")
+    change = {"state": TaskState.DONE, "done_at": after_s()}
+    await session.execute(update(task).where(mine, task.c.state == TaskState.OPEN).values(**change))
 
 
 async def _plan(session: AsyncSession, merchant_id: int, facts: PlanFacts) -> None:
