@@ -46,6 +46,10 @@ def test_a_line_has_net_and_tax_of_the_whole_quantity(
     assert line == Line("Team, monthly", quantity, eur(unit), eur(net), eur(tax), rate_bp, PERIOD)
 
 
+def test_a_price_that_names_no_rate_has_no_tax() -> None:
+    assert line_for("any", Terms(eur(10**9), MONTHLY), 1, PERIOD).tax == eur(0)
+
+
 @given(terms, st.integers(1, 10_000))
 def test_net_and_tax_make_the_total_to_the_minor_unit(asked: Terms, quantity: int) -> None:
     line = line_for("any", asked, quantity, PERIOD)
