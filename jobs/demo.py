@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import httpx
 from fastapi import APIRouter, Request
@@ -63,7 +63,9 @@ CHUNK: Final = 5_000
 BEGINS_ON: Final = date(2026, 12, 1)
 NIGHTS: Final = tuple(BEGINS_ON + timedelta(days=each) for each in (0, 3, 7, 14, 31, 62))
 LOST_ANSWERS: Final = 2
+LAST_DECLINES: Final = 4
 RENEWALS: Final = 2
+VISITS_MAX: Final = 60
 
 
 @dataclass(slots=True)
@@ -91,6 +93,7 @@ class _Stage:
     gateway: SandboxGateway
     mailbox: Mailbox
     screen: Screen
+    customers: int
     visited: set[str] = field(default_factory=set)
     read: int = 0
 
@@ -103,10 +106,10 @@ async def play(customers: int, port: int, screen: Screen, *, serve: bool) -> dic
             settings = _settings(Path(folder), smtp_url, port)
             await migrations.upgrade(settings.database_url)
             async with open_context(settings) as ctx:
-                stage = _Stage(ctx, settings, gateways["mpay24"], mailbox, screen)
+                stage = _Stage(ctx, settings, gateways["mpay24"], mailbox, screen, customers)
                 routers = (mailbox_router(mailbox), _demo_router(stage))
                 async with serving(ctx, "127.0.0.1", port, routers) as until_stopped:
-                    summary = await _perform(stage, customers)
+                    summary = await _perform(stage)
                     screen.result(asdict(summary), _in_words(summary))
                     if serve:
                         screen.say(f"Open {settings.public_url}/demo to look around; Ctrl-C ends it.")
@@ -205,16 +208,23 @@ async def _enrol(ctx: Context, gateway: SandboxGateway, merchant_id: int, count:
 # --- the nights -------------------------------------------------------------
 
 
-async def _perform(stage: _Stage, customers: int) -> Summary:
+async def _perform(stage: _Stage) -> Summary:
     merchant_id = await _found(stage.ctx, stage.gateway)
     await give_clock(stage.ctx, MERCHANT, TestClock(name="demo", now_at=_at(BEGINS_ON, 1)))
-    await _enrol(stage.ctx, stage.gateway, merchant_id, customers, BEGINS_ON)
-    lost = {"match": {"operation": "AcceptPayment"}, "fault": "drop_after_booking", "times": LOST_ANSWERS}
-    await stage.gateway.set_faults([lost])
-    for night in NIGHTS:
+    await _enrol(stage.ctx, stage.gateway, merchant_id, stage.customers, BEGINS_ON)
+    await stage.gateway.set_faults([_fault("drop_after_booking", LOST_ANSWERS)])
+    for night in NIGHTS[:-1]:
         await _night(stage, night)
-        await _day(stage, night)
-    return await _summary(stage, customers)
+        await _morning(stage, night)
+        await _afternoon(stage, night)
+    await stage.gateway.set_faults([_fault("decline:DECLINED", LAST_DECLINES)])
+    await _night(stage, NIGHTS[-1])
+    await _morning(stage, NIGHTS[-1])
+    return await _summary(stage)
+
+
+def _fault(kind: str, times: int) -> dict[str, Any]:
+    return {"match": {"operation": "AcceptPayment"}, "fault": kind, "times": times}
 
 
 async def _night(stage: _Stage, night: date) -> None:
@@ -227,14 +237,18 @@ async def _night(stage: _Stage, night: date) -> None:
     )
 
 
-async def _day(stage: _Stage, day: date) -> None:
-    """Dun and mail in the morning; then customers read their mails, and most of them pay."""
+async def _morning(stage: _Stage, day: date) -> None:
+    """Take the dunning steps and send the mails; the mails of the last morning are left for you."""
     await _set_clock(stage.ctx, _at(day, 9))
     await dun_all(stage.ctx)
     if day == BEGINS_ON:
-        for number in range(RENEWALS):
+        for number in range(min(RENEWALS, stage.customers)):
             await offer_renewal(stage.ctx, f"S{number + 1:07d}")
     await _deliver(stage)
+
+
+async def _afternoon(stage: _Stage, day: date) -> None:
+    """Let customers read their mails; most of them pay."""
     await _set_clock(stage.ctx, _at(day, 12))
     await _read_mails(stage)
     await reconcile(stage.ctx, wait_s=10)
@@ -251,7 +265,7 @@ async def _read_mails(stage: _Stage) -> None:
     letters, stage.read = stage.mailbox.letters[stage.read :], len(stage.mailbox.letters)
     links = dict.fromkeys(filter(None, map(link_in, letters)))
     async with httpx.AsyncClient(timeout=30) as client:
-        for number, link in enumerate(each for each in links if each not in stage.visited):
+        for number, link in enumerate([each for each in links if each not in stage.visited][:VISITS_MAX]):
             if number % 4 != 3:
                 stage.visited.add(link)
                 await visit(client, link)
@@ -270,15 +284,15 @@ def _at(day: date, hour: int) -> datetime:
 # --- the summary ------------------------------------------------------------
 
 
-async def _summary(stage: _Stage, customers: int) -> Summary:
+async def _summary(stage: _Stage) -> Summary:
     attempt, invoice, profile, verification = table(Attempt), table(Invoice), table(Profile), table(Verification)
     approved, by_merchant = attempt.c.state == AttemptState.APPROVED, attempt.c.initiator == Initiator.MERCHANT
-    paid_late = invoice.c.dunned_since.is_not(None) & (invoice.c.state == "paid")
+    by_link = (attempt.c.initiator == Initiator.CUSTOMER) & attempt.c.owed_key.startswith("INV-")
     counts = {
         "invoiced": invoice.c.id > 0,
         "charged": approved & by_merchant,
         "declined": (attempt.c.state == AttemptState.DECLINED) & by_merchant,
-        "recovered": paid_late,
+        "recovered": approved & by_link,
         "profiles_renewed": profile.c.renewed_at.is_not(None),
         "verifications_reversed": verification.c.state == VerificationState.RELEASED,
     }
@@ -286,7 +300,7 @@ async def _summary(stage: _Stage, customers: int) -> Summary:
         found_counts = {name: await _count(session, where) for name, where in counts.items()}
     breaches = sum(breach.count for breach in await examine(stage.ctx))
     about = {"mailed": len(stage.mailbox.letters), "doctor_breaches": breaches}
-    return Summary(customers=customers, nights=len(NIGHTS), **found_counts, **about)
+    return Summary(customers=stage.customers, nights=len(NIGHTS), **found_counts, **about)
 
 
 async def _count(session: AsyncSession, where: ColumnElement[bool]) -> int:
@@ -310,8 +324,8 @@ def _demo_router(stage: _Stage) -> APIRouter:
 
     @router.get("/demo")
     async def overview(request: Request) -> Response:
-        summary = await _summary(stage, 0)
-        counts = tuple((name.replace("_", " "), count) for name, count in asdict(summary).items() if count)
+        summary = await _summary(stage)
+        counts = tuple((name, count) for name, count in asdict(summary).items())
         links = tuple(await _open_links(stage.ctx))
         page = Demo(merchant="Nordlicht Analytics", counts=counts, links=links, nights=NIGHTS, mails=summary.mailed)
         return render(request, page)

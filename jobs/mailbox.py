@@ -18,7 +18,7 @@ from starlette.responses import HTMLResponse, Response
 from billing.clock import SystemClock
 from billing.web.pages import MAIL_POLICY, MailboxList, MailboxMail, Page, ReceivedMail, choose_language, framed
 
-_SHOWN = ("From", "To", "Subject", "Date", "Message-ID", "Reply-To")
+_SHOWN = ("Date", "Message-ID", "Reply-To", "Auto-Submitted")
 
 
 @dataclass(frozen=True, slots=True)
