@@ -265,7 +265,7 @@ def demo(
 ) -> None:
     """Bill some months for a sample merchant through the sandbox gateways, and show what happened."""
     screen = Screen(as_json)
-    Screen.log("warning")
+    Screen.log("error")
     if prepare is not None:
         prepare.mkdir(parents=True, exist_ok=True)
         environment = asyncio.run(demo_job.prepare(prepare, customers))
