@@ -67,6 +67,6 @@ $(READY): requirements.lock pyproject.toml
 	fi; \
 	$$python -m venv --clear $(VENV)
 	@echo "Installing what requirements.lock names into $(VENV)" >&2
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input --require-hashes -r requirements.lock
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input --no-deps --no-build-isolation -e .
+	@$(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check --no-input --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check --no-input --no-deps --no-build-isolation -e .
 	@touch $@

@@ -34,9 +34,13 @@ class Letter:
         return str(body.get_content()) if body is not None else ""
 
 
-@dataclass(slots=True)
+@dataclass
 class Mailbox:
-    """Every mail that was taken, oldest first."""
+    """Every mail that was taken, oldest first.
+
+    Without slots: aiosmtpd looks at every attribute of its handler, and Python before 3.11.3 cannot
+    look at the weak reference of a class with slots.
+    """
 
     letters: list[Letter] = field(default_factory=list)
 
