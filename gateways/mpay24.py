@@ -278,14 +278,14 @@ class Mpay24:
         return answers.Given(amount, self._settings.automatic_clearing, self._settings.page_life_s, profile, later)
 
     def _part(self, booked: Booked, amount: Money) -> int:
-        self._check_amount(amount)
+        """Return a part of a payment that exists; whether its currency is still in the contract does not matter."""
+        _check_size(amount)
         if amount.currency != booked.amount.currency:
             raise MisuseError(f"{amount.currency} cannot be taken from a payment in {booked.amount.currency}")
         return amount.minor
 
     def _check_amount(self, amount: Money) -> None:
-        if not 0 < amount.minor <= AMOUNT_MAX:
-            raise MisuseError(f"mPAY24 takes amounts from 1 to {AMOUNT_MAX} minor units, not {amount.minor}")
+        _check_size(amount)
         if self._settings.currencies is not None and amount.currency not in self._settings.currencies:
             raise MisuseError(f"this mPAY24 account has no contract for {amount.currency}")
 
@@ -354,6 +354,11 @@ def _billing(payer: Payer, extra: Mapping[str, object]) -> object:
         countryCode=address.country,
         **{"email": mdxi.plain(payer.email), **extra},
     )
+
+
+def _check_size(amount: Money) -> None:
+    if not 0 < amount.minor <= AMOUNT_MAX:
+        raise MisuseError(f"mPAY24 takes amounts from 1 to {AMOUNT_MAX} minor units, not {amount.minor}")
 
 
 def _key(key: str) -> str:

@@ -127,12 +127,18 @@ def sandbox(harness: Harness, simulators: dict[str, Any]) -> Iterator[Sandbox]:
         yield sandbox
 
 
+@pytest.fixture(scope="session")
+def numbers() -> Iterator[int]:
+    """Numbers no two tests share: what one test left under way must not be booked under another's key."""
+    return count(1)
+
+
 @pytest.fixture
-async def account(harness: Harness, sandbox: Sandbox) -> AsyncIterator[Account]:
+async def account(harness: Harness, sandbox: Sandbox, numbers: Iterator[int]) -> AsyncIterator[Account]:
     credentials = {**sandbox.credentials, **harness.settings}
     gateway = open_gateway(harness.name, credentials)
     async with receiving() as receiver, httpx.AsyncClient(trust_env=False) as browser:
-        account = Account(harness, sandbox, receiver, browser, gateway, [gateway], count(1))
+        account = Account(harness, sandbox, receiver, browser, gateway, [gateway], numbers)
         yield account
         for opened in account.opened:
             await opened.close()

@@ -8,7 +8,7 @@ import secrets
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ import httpx
 from lxml import html
 
 from billing.gateway import RawMessage
+from tests.gateways.sockets import settle
 
 ROOT = Path(__file__).parents[2]
 
@@ -81,6 +82,7 @@ class Receiver:
     answer: str = "OK"
     _proofs: dict[str, str] = field(default_factory=dict)
     _news: asyncio.Condition = field(default_factory=asyncio.Condition)
+    _lines: dict[asyncio.StreamWriter, asyncio.Task[None] | None] = field(default_factory=dict)
 
     def url(self, key: str) -> str:
         """Return an address that proves the key when it comes back."""
@@ -95,12 +97,23 @@ class Receiver:
         return self.messages[:count]
 
     async def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
+        self._lines[writer] = asyncio.current_task()
+        with suppress(asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
             await self._accept(reader, writer)
-        except (asyncio.IncompleteReadError, ConnectionError):
-            pass
-        finally:
-            writer.close()
+        writer.close()
+        with suppress(ConnectionError, asyncio.CancelledError):
+            await writer.wait_closed()
+            del self._lines[writer]
+
+    async def hang_up(self) -> None:
+        """Let go of notifications that are still arriving when the test is over."""
+        await settle()
+        for writer, task in tuple(self._lines.items()):
+            writer.transport.abort()
+            if task:
+                task.cancel()
+        await asyncio.gather(*filter(None, self._lines.values()), return_exceptions=True)
+        await settle()
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
@@ -122,8 +135,11 @@ async def receiving() -> AsyncIterator[Receiver]:
     receiver = Receiver()
     server = await asyncio.start_server(receiver.accept, "127.0.0.1", 0)
     receiver.address = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    async with server:
+    try:
         yield receiver
+    finally:
+        server.close()
+        await receiver.hang_up()
 
 
 # --- the customer at the hosted page --------------------------------------------------------------

@@ -63,19 +63,19 @@ class Server:
 async def serving(talk: Talk, tls: ssl.SSLContext | None = None) -> AsyncIterator[Server]:
     """Serve every connection by the script; hang up when the script ends."""
     seen = Server()
-    lines: set[asyncio.Task[None]] = set()
+    lines: dict[asyncio.StreamWriter, asyncio.Task[None]] = {}
 
     async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
-        lines.add(task)
+        lines[writer] = task
         seen.connections += 1
         with suppress(asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
             await talk(Line(reader, writer, seen))
         writer.close()
         with suppress(ConnectionError, asyncio.CancelledError, ssl.SSLError):
             await writer.wait_closed()
-        lines.discard(task)
+            del lines[writer]
 
     server = await asyncio.start_server(accept, "127.0.0.1", 0, ssl=tls)
     port = server.sockets[0].getsockname()[1]
@@ -84,9 +84,18 @@ async def serving(talk: Talk, tls: ssl.SSLContext | None = None) -> AsyncIterato
         yield seen
     finally:
         server.close()
-        for line in tuple(lines):
+        await settle()
+        for writer, line in tuple(lines.items()):
+            writer.transport.abort()
             line.cancel()
-        await asyncio.gather(*lines, return_exceptions=True)
+        await asyncio.gather(*lines.values(), return_exceptions=True)
+        await settle()
+
+
+async def settle() -> None:
+    """Let the loop finish what it has already begun: an accepted connection needs a few turns to be made or closed."""
+    for _ in range(5):
+        await asyncio.sleep(0)
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from lxml import etree
 
@@ -122,6 +122,7 @@ def test_a_profile_reference_is_never_shortened() -> None:
         write(replace(CHECKOUT, store=ProfileReference("x" * 33)), LOOK)
 
 
+@settings(deadline=None)
 @given(st.text(), st.text(), st.text(), st.text())
 def test_any_text_survives_being_written_or_is_cleaned_the_same_way(name: str, about: str, line: str, ref: str) -> None:
     order = Order(ref, about, (OrderLine(line, 1, AMOUNT, AMOUNT),))
@@ -132,6 +133,7 @@ def test_any_text_survives_being_written_or_is_cleaned_the_same_way(name: str, a
     assert (document.findtext("ShoppingCart/Item/Description") or "") == plain(line, 255)
 
 
+@settings(deadline=None)
 @given(st.text(), st.text())
 async def test_the_document_is_escaped_exactly_once_into_the_envelope(name: str, about: str) -> None:
     wire = Wire(soap("SelectPayment", "<status>ERROR</status><returnCode>INVALID_MDXI</returnCode>"))
