@@ -183,14 +183,14 @@ async def _found(ctx: Context, gateway: SandboxGateway) -> int:
 
 
 def _team() -> PlanFacts:
-    monthly = PriceFacts("monthly", "Team, monthly", _terms(4900, Unit.MONTH))
-    weekly = PriceFacts("weekly", "Team, weekly", _terms(1500, Unit.WEEK))
+    monthly = PriceFacts("monthly", "Team", _terms(4900, Unit.MONTH))
+    weekly = PriceFacts("weekly", "Puls", _terms(1500, Unit.WEEK))
     return PlanFacts("team", "Team", (monthly, weekly))
 
 
 def _solo() -> PlanFacts:
-    monthly = PriceFacts("monthly", "Solo, monthly", _terms(2500, Unit.MONTH))
-    yearly = PriceFacts("yearly", "Solo, yearly", _terms(25000, Unit.YEAR))
+    monthly = PriceFacts("monthly", "Solo", _terms(2500, Unit.MONTH))
+    yearly = PriceFacts("yearly", "Archiv", _terms(25000, Unit.YEAR))
     return PlanFacts("solo", "Solo", (monthly, yearly))
 
 
@@ -334,9 +334,11 @@ def _demo_router(stage: _Stage) -> APIRouter:
 
 
 async def _open_links(ctx: Context) -> Iterable[OpenLink]:
-    link, invoice, customer = table(PayLink), table(Invoice), table(Customer)
+    link, invoice, customer, attempt = table(PayLink), table(Invoice), table(Customer), table(Attempt)
+    tried = select(attempt.c.decline_code).where(attempt.c.owed_key == invoice.c.key, attempt.c.decline_code != "")
+    why = tried.order_by(attempt.c.number.desc()).limit(1).scalar_subquery().label("why")
     query = (
-        select(link.c.id, customer.c.name, invoice.c.number, invoice.c.total_minor, invoice.c.currency)
+        select(link.c.id, customer.c.name, invoice.c.number, invoice.c.total_minor, invoice.c.currency, why)
         .join_from(link, invoice)
         .join(customer, customer.c.id == link.c.customer_id)
         .where(invoice.c.state == "open", link.c.superseded_at.is_(None))
@@ -344,4 +346,7 @@ async def _open_links(ctx: Context) -> Iterable[OpenLink]:
     )
     async with ctx.store.read() as session:
         rows = (await session.execute(query)).all()
-    return [OpenLink(ctx.links.pay(row.id), row.name, row.number, Money(row.total_minor, row.currency)) for row in rows]
+    return [
+        OpenLink(ctx.links.pay(row.id), row.name, row.number, Money(row.total_minor, row.currency), row.why or "")
+        for row in rows
+    ]
