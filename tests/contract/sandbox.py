@@ -18,7 +18,7 @@ import httpx
 from lxml import html
 
 from billing.gateway import RawMessage
-from tests.gateways.sockets import settle
+from tests.gateways.sockets import settle, stop
 
 ROOT = Path(__file__).parents[2]
 
@@ -107,7 +107,6 @@ class Receiver:
 
     async def hang_up(self) -> None:
         """Let go of notifications that are still arriving when the test is over."""
-        await settle()
         for writer, task in tuple(self._lines.items()):
             writer.transport.abort()
             if task:
@@ -138,7 +137,7 @@ async def receiving() -> AsyncIterator[Receiver]:
     try:
         yield receiver
     finally:
-        server.close()
+        await stop(server)
         await receiver.hang_up()
 
 

@@ -83,8 +83,7 @@ async def serving(talk: Talk, tls: ssl.SSLContext | None = None) -> AsyncIterato
     try:
         yield seen
     finally:
-        server.close()
-        await settle()
+        await stop(server)
         for writer, line in tuple(lines.items()):
             writer.transport.abort()
             line.cancel()
@@ -96,6 +95,18 @@ async def settle() -> None:
     """Let the loop finish what it has already begun: an accepted connection needs a few turns to be made or closed."""
     for _ in range(5):
         await asyncio.sleep(0)
+
+
+async def stop(server: asyncio.Server) -> None:
+    """Stop listening without losing a connection that has just been accepted.
+
+    A server that is closed in that moment leaves the connection's socket open for good (Python 3.11); so the
+    listening ends first, then what was accepted is made, and only then the server is closed.
+    """
+    for listening in server.sockets:
+        asyncio.get_running_loop().remove_reader(listening.fileno())
+    await settle()
+    server.close()
 
 
 @contextmanager
