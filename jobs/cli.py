@@ -6,7 +6,6 @@ Exit status: 0 done, 1 done but something needs a person, 2 bad input (one clear
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import sys
 from collections.abc import Awaitable, Callable
@@ -269,8 +268,7 @@ def demo(
     if prepare is not None:
         prepare.mkdir(parents=True, exist_ok=True)
         environment = asyncio.run(demo_job.prepare(prepare, customers))
-        lines = "\n".join(f"export {name}={json.dumps(value)}" for name, value in environment.items())
-        screen.result({"environment": environment}, lines)
+        screen.result(environment, "\n".join(f"{name}={value}" for name, value in environment.items()))
         return
     summary = asyncio.run(demo_job.play(customers, port, screen, serve=not no_serve))
     _done(bool(summary["doctor_breaches"]))
