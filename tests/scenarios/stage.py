@@ -1,0 +1,373 @@
+"""Everything on stage at once: a database, the sandbox process, our web application, a mailbox, and a movable clock."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime
+from typing import Any, Final
+
+import httpx
+from lxml import html
+from sqlalchemy import Select, func, select, update
+
+from billing.models import (
+    Attempt,
+    Customer,
+    Invoice,
+    Message,
+    Notification,
+    Operation,
+    PayLink,
+    Posting,
+    Profile,
+    Subscription,
+    Task,
+    TestClock,
+    Verification,
+    table,
+)
+from billing.money import Money
+from billing.periods import Interval, Unit
+from billing.pricing import Terms
+from billing.services.context import Context
+from billing.services.founding import AccountFacts, MerchantFacts, PlanFacts, PriceFacts, found, give_clock
+from billing.services.subscribing import Subscriber, enrol
+from billing.store import after_s
+from jobs.billing_run import Report, run_all
+from jobs.deliver import deliver_all
+from jobs.doctor import Breach, examine
+from jobs.dunning_run import dun_all
+from jobs.mailbox import Letter, Mailbox, receiving
+from jobs.reconcile import reconcile
+from jobs.serving import serving
+from jobs.settings import Settings
+from jobs.wiring import open_context, open_mailer
+from tests.contract.sandbox import Sandbox, fill_in, submit
+
+SECRET: Final = "a secret key that is only good for tests"
+PATIENCE_S: Final = 15
+SWIFT: Final = {"timeout_s": "5", "connect_timeout_s": "1", "ask_delays_s": "1,1,1", "settle_s": "1"}
+
+GOOD: Final = {"type": "CC", "number": "4444333322221111", "expiry": "05/35", "cvc": "123"}
+CHALLENGED: Final = GOOD | {"expiry": "07/35"}
+DECLINED: Final = GOOD | {"expiry": "01/35"}
+EXPIRED: Final = GOOD | {"expiry": "02/35"}
+
+MERCHANT: Final = MerchantFacts(
+    reference="gym",
+    name="Turnhalle",
+    legal_name="Turnhalle GmbH",
+    number_prefix="TH",
+    mail_from="billing@gym.example",
+    timezone="Europe/Vienna",
+    country="AT",
+)
+PLANS: Final = (
+    PlanFacts(
+        "solo",
+        "Solo",
+        (PriceFacts("monthly", "Solo, monthly", Terms(Money(2500, "EUR"), Interval(Unit.MONTH), tax_rate_bp=2000)),),
+    ),
+)
+ANNA: Final = Subscriber(
+    customer="985467_45486",
+    name="Anna Huber",
+    email="anna@example.net",
+    subscription="S-ANNA",
+    price="solo/monthly",
+    anchor_on=date(2026, 12, 1),
+    billed_until=date(2026, 12, 1),
+    language="en",
+    country="AT",
+    account="main",
+    profile="985467_45486",
+    profile_kind="card",
+    profile_brand="Visa",
+    profile_last4="1111",
+)
+
+
+@dataclass
+class Browser:
+    """A customer's browser: it follows links and forms, and knows the name of each of our pages."""
+
+    http: httpx.AsyncClient
+
+    async def open(self, address: str) -> Look:
+        return Look(await self.http.get(address))
+
+    async def press(self, look: Look, button: int = 0) -> httpx.Response:
+        """Send one form of one of our pages, and follow nothing."""
+        form = parsed(look.answer.text).forms[button]
+        return await self.http.post(look.answer.url.join(str(form.action)), data=dict(form.form_values()))
+
+    async def to_gateway(self, link: str) -> str:
+        """Open a pay-link, press its one button, and return the address of the gateway's page."""
+        answer = await self.press(await self.open(link))
+        assert answer.status_code == 303, answer.text
+        return answer.headers["location"]
+
+    async def type_card(self, page: str, card: Mapping[str, str]) -> httpx.Response:
+        """Fill in the gateway's page and confirm what the bank asks for."""
+        answer = await fill_in(self.http, page, {**card, "action": "pay"})
+        if 'value="confirm"' in answer.text:
+            answer = await submit(self.http, answer, {"action": "confirm"})
+        return answer
+
+    async def pay(self, link: str, card: Mapping[str, str] = GOOD) -> Look:
+        """Go all the way from the mail's link to the page that says it is done."""
+        back = await self.type_card(await self.to_gateway(link), card)
+        return await self.wait(back.headers["location"])
+
+    async def wait(self, address: str) -> Look:
+        """Look at a page again and again, as its script does, until the bank has confirmed."""
+        look = await self.open(address)
+        async with asyncio.timeout(PATIENCE_S):
+            while look.page.endswith("confirming"):
+                await asyncio.sleep(0.05)
+                look = await self.open(address)
+        return look
+
+
+@dataclass(frozen=True)
+class Look:
+    """One page as the customer sees it."""
+
+    answer: httpx.Response
+
+    @property
+    def page(self) -> str:
+        return str(parsed(self.answer.text).get("data-page") or "")
+
+    @property
+    def words(self) -> str:
+        """The page's text with its spaces as one each."""
+        return " ".join(parsed(self.answer.text).text_content().split())
+
+
+@dataclass
+class Stage:
+    """What a scenario plays on, and what it compares at the end."""
+
+    ctx: Context
+    settings: Settings
+    sandbox: Sandbox
+    mailbox: Mailbox
+    browser: Browser
+    merchant_id: int = 0
+    read: int = field(default=0)
+
+    # --- setting the scene
+
+    async def found(self, **merchant: Any) -> None:
+        """Set the merchant up under a test clock; `settings` go to its gateway account."""
+        account = {**self.sandbox.credentials, **SWIFT, **merchant.pop("settings", {})}
+        accounts = (AccountFacts("main", "mpay24", account),)
+        facts = replace(MERCHANT, accounts=accounts, plans=PLANS, **merchant)
+        self.merchant_id = await found(self.ctx, facts)
+        await give_clock(self.ctx, facts.reference, TestClock(name="stage", now_at=at(date(2026, 11, 30))))
+
+    async def enrol(self, subscriber: Subscriber = ANNA, card: Mapping[str, str] = GOOD) -> None:
+        """Enrol a subscriber whose card is stored at the gateway already."""
+        month, year = card["expiry"].split("/")
+        stored = {"kind": "CC", "brand": "VISA", "identifier": card["number"], "expiry": year + month}
+        if subscriber.profile:
+            self.sandbox.store(stored | {"customer_id": subscriber.profile, "name": subscriber.name})
+        await enrol(self.ctx, self.merchant_id, [subscriber])
+
+    # --- time
+
+    async def night(self, day: date) -> Report:
+        """Let the night of a day come: the run, and what there is to ask about."""
+        await self.set_clock(at(day, 1))
+        report = (await run_all(self.ctx))[-1]
+        await reconcile(self.ctx)
+        return report
+
+    async def morning(self, day: date) -> list[Letter]:
+        """Let the morning of a day come: dunning, then the mails; return those that arrived."""
+        await self.set_clock(at(day, 8))
+        await dun_all(self.ctx)
+        return await self.deliver()
+
+    async def deliver(self) -> list[Letter]:
+        """Send what is queued, and return what the mail server took."""
+        async with open_mailer(self.settings) as mailer:
+            await deliver_all(self.ctx, mailer)
+        fresh, self.read = self.mailbox.letters[self.read :], len(self.mailbox.letters)
+        return fresh
+
+    async def reconcile(self, wait_s: float = 0) -> None:
+        await reconcile(self.ctx, wait_s)
+
+    async def set_clock_to(self, day: date) -> None:
+        await self.set_clock(at(day))
+
+    async def set_clock(self, now: datetime) -> None:
+        async with self.ctx.store.write() as session:
+            await session.execute(update(table(TestClock)).values(now_at=now))
+
+    async def wait_over(self) -> None:
+        """Let the time be over until the gateway is asked again about an operation; that is machine time."""
+        operation = table(Operation)
+        async with self.ctx.store.write() as session:
+            await session.execute(update(operation).where(operation.c.ask_at.is_not(None)).values(ask_at=after_s()))
+
+    # --- waiting for what comes by itself
+
+    async def heard(self, count: int) -> None:
+        """Wait until so many different notifications have been taken in."""
+        notification = table(Notification)
+        taken = select(func.count()).where(notification.c.state != "received")
+        await until(lambda: self.one(taken), lambda found: found >= count)
+
+    # --- what to compare
+
+    async def rows(self, query: Select[Any]) -> list[tuple[Any, ...]]:
+        async with self.ctx.store.read() as session:
+            return [tuple(row) for row in await session.execute(query)]
+
+    async def one(self, query: Select[Any]) -> Any:
+        return (await self.rows(query))[0][0]
+
+    async def invoices(self) -> list[str]:
+        """Every invoice, oldest first: `TH-2026-00001 2026-12-01 2500 paid`."""
+        invoice = table(Invoice)
+        columns = select(invoice.c.number, invoice.c.period_start, invoice.c.total_minor, invoice.c.state)
+        return [" ".join(map(str, row)) for row in await self.rows(columns.order_by(invoice.c.id))]
+
+    async def attempts(self) -> list[str]:
+        """Every attempt, oldest first: `night 2500 declined retry_later`."""
+        attempt = table(Attempt)
+        columns = select(attempt.c.channel, attempt.c.amount_minor, attempt.c.state, attempt.c.decline_class)
+        return [" ".join(map(str, filter(None, row))) for row in await self.rows(columns.order_by(attempt.c.id))]
+
+    async def postings(self) -> list[str]:
+        """Every posting, in groups as they were made: `payment gateway 2500`."""
+        posting = table(Posting)
+        order = (posting.c.posted_at, posting.c.group_key, posting.c.position)
+        found = await self.rows(
+            select(posting.c.group_key, posting.c.account, posting.c.amount_minor, posting.c.currency).order_by(*order)
+        )
+        return [f"{key.split(':')[0]} {account} {minor}" for key, account, minor, _ in found]
+
+    async def messages(self) -> list[str]:
+        """Every message, oldest first: `declined sent`."""
+        message = table(Message)
+        return [
+            f"{step.split(' ')[0]} {state}"
+            for step, state in await self.rows(select(message.c.step, message.c.state).order_by(message.c.id))
+        ]
+
+    async def operations(self) -> list[str]:
+        """Every reversal, refund and the like: `reversal 10 approved`."""
+        operation = table(Operation)
+        columns = select(operation.c.kind, operation.c.amount_minor, operation.c.state)
+        return [" ".join(map(str, row)) for row in await self.rows(columns.order_by(operation.c.id))]
+
+    async def tasks(self) -> list[str]:
+        """Every task for a person: `chargeback inv_1 open`."""
+        task = table(Task)
+        columns = select(task.c.kind, task.c.subject, task.c.state)
+        return [" ".join(row) for row in await self.rows(columns.order_by(task.c.id))]
+
+    async def subscription(self) -> tuple[str, date | None]:
+        """The one subscription's state, and when it is due next."""
+        mine = table(Subscription)
+        [(state, due_on)] = await self.rows(select(mine.c.state, mine.c.next_due_on))
+        return state, due_on
+
+    async def profiles(self) -> list[str]:
+        profile = table(Profile)
+        columns = select(profile.c.state, profile.c.renewed_at.is_not(None)).order_by(profile.c.id)
+        return [f"{state} renewed" if renewed else state for state, renewed in await self.rows(columns)]
+
+    async def verifications(self) -> list[str]:
+        verification = table(Verification)
+        columns = select(verification.c.amount_minor, verification.c.state).order_by(verification.c.id)
+        return [f"{minor} {state}" for minor, state in await self.rows(columns)]
+
+    async def links(self) -> list[str]:
+        """Every pay-link's address, oldest first."""
+        link = table(PayLink)
+        return [self.ctx.links.pay(id_) for (id_,) in await self.rows(select(link.c.id).order_by(link.c.id))]
+
+    async def customers(self) -> list[str]:
+        return [row[0] for row in await self.rows(select(table(Customer).c.reference))]
+
+    def booked(self) -> list[str]:
+        """Everything on the gateway's own ledger, oldest first: `sale 2500 declined`."""
+        rows = self.sandbox.http.get("/_sandbox/ledger").raise_for_status().json()["transactions"]
+        return [f"{row['kind']} {row['amount_minor']} {row['state']}" for row in rows]
+
+    def gateway_id(self, place: int = -1) -> str:
+        """The gateway's own number of a booking."""
+        rows = self.sandbox.http.get("/_sandbox/ledger").raise_for_status().json()["transactions"]
+        return str(rows[place]["gateway_id"])
+
+    async def doctor(self) -> list[Breach]:
+        return await examine(self.ctx)
+
+
+def at(day: date, hour: int = 1) -> datetime:
+    """Return an instant of a day, in UTC: early enough to be the same day in Vienna."""
+    return datetime(day.year, day.month, day.day, hour, tzinfo=UTC)
+
+
+def link_in(letter: Letter) -> str:
+    """Return the address of a mail's one button; its text part has the same."""
+    [button] = parsed(letter.part("html")).xpath("//a[@class='m-btn']/@href")
+    assert str(button) in letter.part("plain")
+    return str(button)
+
+
+def parsed(text: str) -> Any:
+    return html.fromstring(text)
+
+
+def subjects(letters: list[Letter]) -> list[str]:
+    return [str(letter.message["Subject"]) for letter in letters]
+
+
+async def until(ask: Callable[[], Awaitable[Any]], enough: Callable[[Any], bool]) -> Any:
+    """Ask again and again until it is enough, for some seconds at most."""
+    found = await ask()
+    try:
+        async with asyncio.timeout(PATIENCE_S):
+            while not enough(found):
+                await asyncio.sleep(0.03)
+                found = await ask()
+    except TimeoutError:
+        raise AssertionError(f"after {PATIENCE_S} s it is still {found!r}") from None
+    return found
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as held:
+        port: int = held.getsockname()[1]
+        return port
+
+
+@asynccontextmanager
+async def raised(database_url: str, sandbox: Sandbox) -> AsyncIterator[Stage]:
+    """Raise the curtain: serve the web, take mails, and clear it all away at the end."""
+    mailbox, port = Mailbox(), free_port()
+    async with receiving(mailbox) as smtp_url:
+        settings = Settings(
+            _env_file=None,
+            database_url=database_url,
+            secret_key=SECRET,
+            smtp_url=smtp_url,
+            public_url=f"http://127.0.0.1:{port}",
+            lease_s=15,
+        )
+        async with (
+            open_context(settings) as ctx,
+            serving(ctx, "127.0.0.1", port),
+            httpx.AsyncClient(trust_env=False, timeout=20) as http,
+        ):
+            yield Stage(ctx, settings, sandbox, mailbox, Browser(http))
