@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from enum import StrEnum
 
-from sqlalchemy import UniqueConstraint
+from sqlalchemy import BigInteger, UniqueConstraint
 from sqlmodel import Field
 
 from billing.models.base import Row, identity, instant, minor, one_of, refers, rule, word
@@ -64,7 +64,7 @@ class Merchant(Row, table=True):
     privacy_url: str = Field(default="", max_length=500)
     invoice_page: str = Field(default="", max_length=500)
     accent: str = Field(default="", max_length=60)
-    verification_minor: int = Field(default=10)
+    verification_minor: int = Field(default=10, sa_type=BigInteger)
     link_days: int = Field(default=14)
     catch_up: CatchUp = word(CatchUp.EACH)
     test_clock_id: int | None = refers("test_clock.id", nullable=True)

@@ -6,7 +6,7 @@ from datetime import date, datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import JSON, Index, LargeBinary, UniqueConstraint, text
+from sqlalchemy import JSON, BigInteger, Index, LargeBinary, UniqueConstraint, text
 from sqlmodel import Field
 
 from billing.models.base import Row, identity, instant, one_of, refers, word
@@ -127,8 +127,8 @@ class Run(Row, table=True):
 class Decision(Row, table=True):
     """Why a due subscription was not billed in a run; the billed ones explain themselves."""
 
-    run_id: int = Field(primary_key=True, foreign_key="run.id")
-    subscription_id: int = Field(primary_key=True, foreign_key="subscription.id")
+    run_id: int = Field(primary_key=True, foreign_key="run.id", sa_type=BigInteger)
+    subscription_id: int = Field(primary_key=True, foreign_key="subscription.id", sa_type=BigInteger)
     reason: str = Field(max_length=40)
     detail: str = ""
     decided_at: datetime = instant(nullable=False)

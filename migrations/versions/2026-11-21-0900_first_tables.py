@@ -42,7 +42,7 @@ def upgrade() -> None:
         sa.Column("privacy_url", sa.String(500), nullable=False),
         sa.Column("invoice_page", sa.String(500), nullable=False),
         sa.Column("accent", sa.String(60), nullable=False),
-        sa.Column("verification_minor", sa.Integer(), nullable=False),
+        sa.Column("verification_minor", sa.BigInteger(), nullable=False),
         sa.Column("link_days", sa.Integer(), nullable=False),
         sa.Column("catch_up", sa.String(24), nullable=False),
         sa.Column("test_clock_id", BIG_ID, nullable=True),
@@ -414,8 +414,8 @@ def upgrade() -> None:
 
     op.create_table(
         "decision",
-        sa.Column("run_id", sa.Integer(), nullable=False),
-        sa.Column("subscription_id", sa.Integer(), nullable=False),
+        sa.Column("run_id", sa.BigInteger(), nullable=False),
+        sa.Column("subscription_id", sa.BigInteger(), nullable=False),
         sa.Column("reason", sa.String(40), nullable=False),
         sa.Column("detail", sa.String(), nullable=False),
         sa.Column("decided_at", sa.DateTime(timezone=True), nullable=False),
