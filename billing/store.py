@@ -82,13 +82,19 @@ class Store:
         async with AsyncSession(self._reading, expire_on_commit=False) as session:
             yield session
 
-    def claim(self, statement: Select[Any]) -> Select[Any]:
-        """Lock the rows a statement picks, passing over those that others hold."""
-        return statement if self.is_sqlite else statement.with_for_update(skip_locked=True)
+    def claim(self, statement: Select[Any], *of: Table) -> Select[Any]:
+        """Lock the rows a statement picks, all or those of some tables, passing over what others hold.
 
-    def lock(self, statement: Select[Any]) -> Select[Any]:
-        """Lock the rows a statement picks, waiting for those that others hold."""
-        return statement if self.is_sqlite else statement.with_for_update()
+        No lock here is against a mere reference to the row, or every posting about an invoice would
+        wait for whoever looks at the invoice, and now and then for ever.
+        """
+        if self.is_sqlite:
+            return statement
+        return statement.with_for_update(skip_locked=True, key_share=True, of=of or None)
+
+    def lock(self, statement: Select[Any], *of: Table) -> Select[Any]:
+        """Lock the rows a statement picks, all or those of some tables, waiting for what others hold."""
+        return statement if self.is_sqlite else statement.with_for_update(key_share=True, of=of or None)
 
     async def close(self) -> None:
         """Close all connections."""

@@ -42,6 +42,9 @@ from billing.subscriptions import Collection, SubscriptionState
 _subscription, _price, _profile = table(Subscription), table(Price), table(Profile)
 _invoice, _decision = table(Invoice), table(Decision)
 
+# What a database says of values it cannot hold; SQLite's driver says it in Python's own word.
+_UNSTORABLE: Final = (IntegrityError, DataError, OverflowError)
+
 
 @dataclass(frozen=True, slots=True)
 class RunScope:
@@ -98,7 +101,7 @@ async def issue_page(ctx: Context, scope: RunScope) -> Issued:
         async with ctx.store.write() as session:
             rows = await _due(ctx.store, session, scope)
             return await _issue(ctx, session, scope, rows)
-    except (IntegrityError, DataError):
+    except _UNSTORABLE:
         return await _issue_one_by_one(ctx, scope)
 
 
@@ -125,9 +128,10 @@ async def _issue_alone(ctx: Context, scope: RunScope, subscription_id: int) -> I
     try:
         async with ctx.store.write() as session:
             return await _issue(ctx, session, scope, await _due(ctx.store, session, scope, only))
-    except (IntegrityError, DataError) as error:
+    except _UNSTORABLE as error:
+        reason = _SetAsideError("unstorable", str(getattr(error, "orig", error)))
         async with ctx.store.write() as session:
-            return await _set_aside(session, scope, {subscription_id: _SetAsideError("unstorable", str(error.orig))})
+            return await _set_aside(session, scope, {subscription_id: reason})
 
 
 async def _due(
@@ -136,8 +140,8 @@ async def _due(
     decided = exists().where(_decision.c.run_id == scope.run_id, _decision.c.subscription_id == _subscription.c.id)
     query = _due_query(scope.merchant_id, scope.on).where(~decided, *where)
     query = query.order_by(_subscription.c.next_due_on, _subscription.c.id).limit(PAGE)
-    if claim and not store.is_sqlite:
-        query = query.with_for_update(skip_locked=True, of=_subscription)
+    if claim:
+        query = store.claim(query, _subscription)
     rows: Sequence[RowMapping] = (await session.execute(query)).mappings().all()
     return rows
 
@@ -180,7 +184,7 @@ def _bill(scope: RunScope, row: RowMapping) -> _Bill:
         terms = terms_of(row)
         period = terms.interval.period(row["anchor_on"], row["next_period"])
         line = line_for(row["title"], terms, row["quantity"], period)
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise _SetAsideError("unpriceable", str(error)) from None
     if scope.catch_up == CatchUp.APPROVAL and period.end <= scope.on:
         raise _SetAsideError("needs_approval", f"more than one period is due since {period.start}")

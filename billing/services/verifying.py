@@ -22,7 +22,7 @@ async def offer_renewal(ctx: Context, subscription_reference: str, *, mail: bool
     reversed. With `mail` the customer gets the address by mail as well.
     """
     async with ctx.store.write() as session:
-        subscription, customer, merchant, profile, price = await _subscription(session, subscription_reference)
+        subscription, customer, merchant, profile, price = await _subscription(ctx, session, subscription_reference)
         moment = (await moments(ctx, session, [merchant.id]))[merchant.id]
         made = await _count(session, profile.id)
         verification = Verification(
@@ -48,7 +48,7 @@ async def offer_renewal(ctx: Context, subscription_reference: str, *, mail: bool
 
 
 async def _subscription(
-    session: AsyncSession, reference: str
+    ctx: Context, session: AsyncSession, reference: str
 ) -> tuple[Subscription, Customer, Merchant, Profile, Price]:
     query = (
         select(Subscription, Customer, Merchant, Profile, Price)
@@ -58,9 +58,15 @@ async def _subscription(
         .join(table(Price), table(Price).c.id == table(Subscription).c.price_id)
         .where(table(Subscription).c.reference == reference)
     )
-    row = (await session.execute(query)).one_or_none()
-    if row is None:
+    # Two offers at once would make the same key: the second waits, and counts the first.
+    mine = select(table(Subscription).c.id).where(table(Subscription).c.reference == reference)
+    await session.execute(ctx.store.lock(mine))
+    rows = (await session.execute(query)).all()
+    if not rows:
         raise NothingToRenewError(f"no subscription {reference!r} with a stored profile")
+    if len(rows) > 1:
+        raise NothingToRenewError(f"{len(rows)} merchants have a subscription {reference!r}")
+    row = rows[0]
     return row[0], row[1], row[2], row[3], row[4]
 
 
