@@ -305,9 +305,13 @@ class Pending:
 
 @dataclass(frozen=True, slots=True)
 class NotSent:
-    """The connection was provably never made, or the gateway, asked after its safe delay, knows nothing."""
+    """The connection was provably never made, or the gateway, asked after its safe delay, knows nothing.
+
+    `lasting` means that trying again would end the same, since what we asked for must not be sent.
+    """
 
     reason: str
+    lasting: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,7 +49,8 @@ _LATE_TRUTH: Final = frozenset({_S.APPROVED})
 
 MOVES: Final = MappingProxyType(
     {
-        _S.CREATED: frozenset({_S.SENT, _S.WITHDRAWN}),
+        # Only a database restored from a backup hears of an attempt that it never sent.
+        _S.CREATED: frozenset({_S.SENT, _S.WITHDRAWN, _S.APPROVED, _S.PENDING}),
         _S.SENT: frozenset({_S.APPROVED, _S.DECLINED, _S.REFUSED, _S.PENDING, _S.UNKNOWN, _S.NOT_SENT}),
         _S.PENDING: frozenset({_S.APPROVED, _S.DECLINED, _S.NOT_SENT}),
         _S.UNKNOWN: frozenset({_S.APPROVED, _S.DECLINED, _S.NOT_SENT, _S.PENDING}),

@@ -40,9 +40,12 @@ _subscription, _verification, _checkout = table(Subscription), table(Verificatio
 
 Record = dict[str, Any]
 
+# How long after a hosted page has closed a payment on it may still become known.
+PAGE_MARGIN_S = 60
+
 # What settling may change; everything else about these rows is fixed when they are written.
 _CHANGEABLE = {
-    _attempt: ("state", "gateway_id", "captured", "decline_code", "decline_class", "evidence", "decided_at"),
+    _attempt: ("state", "gateway_id", "captured", "decline_code", "decline_class", "evidence", "decided_at", "sent_at"),
     _invoice: ("state", "paid_at", "dunned_since", "next_step", "next_step_on"),
     _subscription: ("state", "next_period", "next_due_on", "skipped_periods", "paused_by_dunning"),
     _verification: ("state", "authorised_at", "released_at"),
@@ -60,6 +63,7 @@ class Case:
     page_closes_in_s: float | None
     asking: Asking
     moment: Moment
+    heard_at: datetime
     ask_in_s: float | None = None
 
     @property
@@ -74,8 +78,8 @@ class Case:
 
     @property
     def page_open(self) -> bool:
-        """Whether the customer can still pay on the hosted page."""
-        return self.page_closes_in_s is not None and self.page_closes_in_s > 0
+        """Whether the customer can still pay on the hosted page, or may have done so at the last moment."""
+        return self.page_closes_in_s is not None and self.page_closes_in_s + PAGE_MARGIN_S > 0
 
     @property
     def name(self) -> str:
@@ -121,18 +125,18 @@ class Effects:
 
     def owe(self, case: Case, kind: OperationKind, amount: Money, number: int = 1) -> None:
         """Owe an operation on the payment: a capture, a reversal or a refund."""
-        self.operations.append(
-            new_row(
-                Operation,
-                attempt_id=case.attempt["id"],
-                kind=kind,
-                key=operation_key(case.attempt["key"], kind, number),
-                amount_minor=amount.minor,
-                currency=amount.currency,
-                state=AttemptState.CREATED,
-                created_at=case.moment.now,
-            )
+        row = new_row(
+            Operation,
+            attempt_id=case.attempt["id"],
+            kind=kind,
+            key=operation_key(case.attempt["key"], kind, number),
+            amount_minor=amount.minor,
+            currency=amount.currency,
+            state=AttemptState.CREATED,
+            created_at=case.moment.now,
         )
+        del row["ask_at"]
+        self.operations.append(row)
 
     def store_profile(self, case: Case, news: ProfileNews) -> None:
         """Make or renew the customer's profile, and charge it from now on."""
@@ -154,10 +158,16 @@ def operation_key(key: str, kind: OperationKind, number: int) -> str:
     return f"{key}-{kind[:3].upper()}{number}"
 
 
-async def load(ctx: Context, session: AsyncSession, attempt_ids: Collection[int]) -> dict[int, Case]:
-    """Lock and read the attempts and what they pay, in the one lock order of the house."""
+async def load(
+    ctx: Context, session: AsyncSession, attempt_ids: Collection[int], renewing: Collection[int] = ()
+) -> dict[int, Case]:
+    """Lock and read the attempts and what they pay, in the one lock order of the house.
+
+    Attempts that are `renewing` a profile will change all the subscriptions that are charged to it.
+    """
     about = await _about(session, attempt_ids)
-    subscriptions = await _locked_subscriptions(ctx, session, {row["subscription_id"] for row in about})
+    served = {row["subscription_id"] for row in about} | await _sharing_a_profile(session, renewing)
+    subscriptions = await _locked_subscriptions(ctx, session, served)
     invoices = await _locked(ctx, session, _invoice, {row["invoice_id"] for row in about})
     verifications = await _locked(ctx, session, _verification, {row["verification_id"] for row in about})
     attempts = await _locked(ctx, session, _attempt, attempt_ids)
@@ -176,6 +186,7 @@ async def load(ctx: Context, session: AsyncSession, attempt_ids: Collection[int]
                 page_closes_in_s=_seconds(row["closes_at"], row["db_now"]),
                 asking=gateways[record["gateway_account_id"]].abilities.asking,
                 moment=times[record["merchant_id"]].not_before(record["business_at"]),
+                heard_at=row["db_now"],
             ),
         )
         if row["invoice_id"]:
@@ -197,7 +208,7 @@ async def save(ctx: Context, session: AsyncSession, cases: Iterable[Case], effec
     await post(session, effects.posted)
     await post_once(session, effects.posted_once)
     if effects.operations:
-        await session.execute(insert(table(Operation)), effects.operations)
+        await session.execute(insert(table(Operation)).values(ask_at=after_s()), effects.operations)
     await change_profiles(ctx, session, effects.profiles)
     await _stop_accounts(session, effects.stopped)
     await _tell(session, effects)
@@ -220,6 +231,13 @@ async def _about(session: AsyncSession, attempt_ids: Collection[int]) -> Sequenc
         .order_by(_allocation.c.attempt_id, _allocation.c.position)
     )
     return (await session.execute(query)).mappings().all()
+
+
+async def _sharing_a_profile(session: AsyncSession, attempt_ids: Collection[int]) -> set[int]:
+    if not attempt_ids:
+        return set()
+    query = select(_subscription.c.id).join(_attempt, _attempt.c.profile_id == _subscription.c.profile_id)
+    return {row.id for row in await session.execute(query.where(_attempt.c.id.in_(attempt_ids)))}
 
 
 async def _locked(ctx: Context, session: AsyncSession, of: Table, ids: Iterable[int | None]) -> dict[int, Record]:
@@ -289,8 +307,10 @@ async def _withdraw_unsent(session: AsyncSession, invoice_ids: list[int]) -> Non
     )
     ids = [row.id for row in await session.execute(waiting)]
     if ids:
-        await session.execute(update(_attempt).where(_attempt.c.id.in_(ids)).values(state=AttemptState.WITHDRAWN))
-        await _free(session, ids)
+        # Whoever was claiming one while we looked has sent it, and keeps the right until that is settled.
+        unsent = update(_attempt).where(_attempt.c.id.in_(ids), _attempt.c.state == AttemptState.CREATED)
+        gone = await session.execute(unsent.values(state=AttemptState.WITHDRAWN).returning(_attempt.c.id))
+        await _free(session, [row.id for row in gone])
 
 
 async def _stop_accounts(session: AsyncSession, stopped: dict[int, tuple[str, datetime]]) -> None:
@@ -303,8 +323,8 @@ async def _stop_accounts(session: AsyncSession, stopped: dict[int, tuple[str, da
 
 async def _tell(session: AsyncSession, effects: Effects) -> None:
     """Queue mails with the links they carry, and raise tasks."""
-    if effects.owed:
-        await give_links(session, [owed for owed, _ in effects.owed], max(now for _, now in effects.owed))
+    for now in sorted({now for _, now in effects.owed}):
+        await give_links(session, [owed for owed, of in effects.owed if of == now], now)
     await queue(session, effects.messages)
     if effects.tasks:
         await raise_tasks(session, [task for task, _ in effects.tasks], max(now for _, now in effects.tasks))

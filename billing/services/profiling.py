@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import insert, update
+from sqlalchemy import ColumnElement, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from billing.gateway import ProfileNews
-from billing.models import Profile, ProfileState, Subscription, new_row, table
+from billing.models import Customer, Profile, ProfileState, Subscription, new_row, table
 from billing.services.context import Context
+from billing.services.tasking import NewTask, raise_tasks
+from billing.store import insert_unless
 from billing.vault import Vault
 
 _profile, _subscription = table(Profile), table(Subscription)
@@ -34,7 +36,10 @@ async def change_profiles(ctx: Context, session: AsyncSession, changes: Sequence
     """Write each change; these are visits of single customers, so one at a time."""
     for change in changes:
         profile_id = await _renew(ctx, session, change) or await _make(ctx, session, change)
-        await _follow(session, change, profile_id)
+        if profile_id is None:
+            await _refuse(session, change)
+        else:
+            await _follow(session, change, profile_id)
 
 
 def profile_digest(vault: Vault, account_id: int, reference: str, slot: str = "") -> str:
@@ -58,7 +63,8 @@ async def _renew(ctx: Context, session: AsyncSession, change: ProfileChange) -> 
     return found
 
 
-async def _make(ctx: Context, session: AsyncSession, change: ProfileChange) -> int:
+async def _make(ctx: Context, session: AsyncSession, change: ProfileChange) -> int | None:
+    """Store a new profile, unless it is another customer's: nobody pays with what is stored for somebody else."""
     reference = change.news.reference
     values = new_row(
         Profile,
@@ -69,15 +75,25 @@ async def _make(ctx: Context, session: AsyncSession, change: ProfileChange) -> i
         slot=change.news.slot,
         created_at=change.now,
     )
-    made: int = (
-        await session.execute(insert(_profile).values(values | _known(change.news)).returning(_profile.c.id))
-    ).scalar_one()
-    return made
+    once = insert_unless(session, _profile, ["gateway_account_id", "reference_digest"])
+    made = once.values(values | _known(change.news)).returning(_profile.c.id)
+    found: int | None = (await session.execute(made)).scalar()
+    return found
+
+
+async def _refuse(session: AsyncSession, change: ProfileChange) -> None:
+    customer = table(Customer)
+    mine = select(customer.c.merchant_id).where(customer.c.id == change.customer_id)
+    merchant_id: int = (await session.execute(mine)).scalar_one()
+    reason = "the gateway stored the customer's means of payment under the name of another customer's profile"
+    await raise_tasks(session, [NewTask(merchant_id, "profile", f"cus_{change.customer_id}", reason)], change.now)
 
 
 async def _follow(session: AsyncSession, change: ProfileChange, profile_id: int) -> None:
     """Let the visit's subscriptions, and all others of the replaced profile, use the new one."""
-    served = _subscription.c.id.in_(change.subscription_ids) | (_subscription.c.profile_id == change.replaced_id)
+    served: ColumnElement[bool] = _subscription.c.id.in_(change.subscription_ids)
+    if change.replaced_id is not None:
+        served |= _subscription.c.profile_id == change.replaced_id
     mine = served & (_subscription.c.customer_id == change.customer_id)
     await session.execute(update(_subscription).where(mine).values(profile_id=profile_id))
     if change.replaced_id not in (None, profile_id):
@@ -87,9 +103,9 @@ async def _follow(session: AsyncSession, change: ProfileChange, profile_id: int)
 
 def _known(news: ProfileNews) -> dict[str, Any]:
     """Return the columns that the news speaks of. A renewed card's old digits and date are not kept."""
-    known: dict[str, Any] = {"brand": news.brand, "last4": news.last4, "expires_on": news.expires_on}
+    known: dict[str, Any] = {"brand": news.brand[:30], "last4": news.last4[-4:], "expires_on": news.expires_on}
     if news.kind:
-        known["kind"] = news.kind
+        known["kind"] = news.kind[:20]
     if news.mandate:
         known |= {"mandate_reference": news.mandate.reference, "mandate_signed_on": news.mandate.signed_on}
         known |= {

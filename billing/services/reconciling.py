@@ -54,19 +54,33 @@ def believe(outcome: Outcome, asking: Asking, seconds_since_sent: float) -> Outc
 
 
 async def _ask(gateway: Gateway, row: RowMapping) -> News:
-    question = Question(
+    asking = gateway.abilities.asking
+    try:
+        outcome = await gateway.find(_question(row, asking))
+    except Exception as error:  # noqa: BLE001 - an adapter that breaks has settled nothing
+        outcome = Unknown(f"{type(error).__name__}: {error}")
+    return News(row["id"], believe(outcome, asking, _seconds_since_sent(row)))
+
+
+def _question(row: RowMapping, asking: Asking) -> Question:
+    """Ask by the gateway's id where it is known, but about a page by our key while that may be asked.
+
+    Several tries may have been made on a page, and the id we heard of need not be that of the payment.
+    """
+    by_key = row["closes_at"] is not None and (asking.budget is None or row["asks"] < asking.budget)
+    return Question(
         key=row["key"],
         amount=Money(row["amount_minor"], row["currency"]),
-        gateway_id=row["gateway_id"],
+        gateway_id="" if by_key else row["gateway_id"],
         asked=row["asks"],
         page=row["closes_at"] is not None and row["closes_at"] > row["db_now"],
     )
-    try:
-        outcome = await gateway.find(question)
-    except Exception as error:  # noqa: BLE001 - an adapter that breaks has settled nothing
-        outcome = Unknown(f"{type(error).__name__}: {error}")
-    since_s = (row["db_now"] - row["sent_at"]).total_seconds()
-    return News(row["id"], believe(outcome, gateway.abilities.asking, since_s))
+
+
+def _seconds_since_sent(row: RowMapping) -> float:
+    """Return how long ago it was sent at the latest: one whose sender never came back, by the end of its lease."""
+    at = row["lease_until"] if row["state"] == AttemptState.SENT else row["sent_at"]
+    return float((row["db_now"] - (at or row["db_now"])).total_seconds())
 
 
 async def _claim(ctx: Context) -> Sequence[tuple[Gateway, RowMapping]]:
@@ -102,8 +116,9 @@ async def _details(session: AsyncSession, ids: list[int]) -> Sequence[RowMapping
 
 async def _count(ctx: Context, session: AsyncSession, ids: list[int]) -> None:
     mine = _attempt.c.id.in_(ids)
-    values: dict[str, Any] = {"asks": _attempt.c.asks + 1, "ask_at": after_s(ctx.lease_s), "lease_until": None}
-    await session.execute(update(_attempt).where(mine).values(**values))
     abandoned = mine & (_attempt.c.state == AttemptState.SENT)
     change = {"state": AttemptState.UNKNOWN, "evidence": "whoever sent it did not come back"}
-    await session.execute(update(_attempt).where(abandoned).values(**change))
+    await session.execute(update(_attempt).where(abandoned).values(**change, sent_at=_attempt.c.lease_until))
+    never_dated = func.coalesce(_attempt.c.sent_at, after_s())
+    values: dict[str, Any] = {"asks": _attempt.c.asks + 1, "ask_at": after_s(ctx.lease_s), "lease_until": None}
+    await session.execute(update(_attempt).where(mine).values(**values, sent_at=never_dated))

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import select
+from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from billing import dunning, invoices, ledger, subscriptions
@@ -27,8 +27,9 @@ from billing.gateway import (
     Unknown,
 )
 from billing.invoices import InvoiceState
+from billing.ledger import Account
 from billing.lifecycle import move
-from billing.models import Invoice, VerificationState, table
+from billing.models import Attempt, Invoice, VerificationState, table
 from billing.money import Money
 from billing.payments import AttemptState, Initiator, absorb
 from billing.periods import Interval, Unit
@@ -37,10 +38,14 @@ from billing.services.cases import Case, Effects, Record
 from billing.services.context import Context
 from billing.services.messaging import Owed
 from billing.services.profiling import fail_profile
+from billing.services.tasking import NewTask, raise_tasks
+from billing.store import after_s
 from billing.subscriptions import SubscriptionState
 
-# How long after a hosted page has closed a payment on it may still become known.
-PAGE_MARGIN_S = 60
+# A gateway that was asked so often and is still not sure needs a person, who asks it in another way.
+ASKS_BEFORE_A_PERSON = 50
+ASK_AGAIN_AFTER_FAILURE_S = 3600
+CODE_CHARS_MAX = 60
 _DEAD_PROFILE = (DeclineClass.NEEDS_NEW_PROFILE, DeclineClass.NEVER)
 
 
@@ -56,13 +61,16 @@ async def settle(ctx: Context, news: Sequence[News]) -> Counter[AttemptState]:
     """Take the news into the books and return how many attempts stand where."""
     if not news:
         return Counter()
-    async with ctx.store.write() as session:
-        return await settle_within(ctx, session, news)
+    try:
+        return await _settle_together(ctx, news)
+    except Exception:  # noqa: BLE001 - one answer that cannot be settled must not take the others with it
+        return sum([await _settle_alone(ctx, each) for each in news], Counter[AttemptState]())
 
 
 async def settle_within(ctx: Context, session: AsyncSession, news: Sequence[News]) -> Counter[AttemptState]:
-    """Do the same inside a transaction that somebody else has opened."""
-    page = await cases.load(ctx, session, {each.attempt_id for each in news})
+    """Do the same inside a transaction that somebody else has opened, and raise where it cannot be done."""
+    renewing = [each.attempt_id for each in news if isinstance(each.outcome, Approved) and each.outcome.profile]
+    page = await cases.load(ctx, session, {each.attempt_id for each in news}, renewing)
     effects = Effects()
     for each in news:
         _take_in(ctx, page[each.attempt_id], each.outcome, effects)
@@ -72,18 +80,47 @@ async def settle_within(ctx: Context, session: AsyncSession, news: Sequence[News
     return Counter(page[each.attempt_id].state for each in news)
 
 
+async def _settle_together(ctx: Context, news: Sequence[News]) -> Counter[AttemptState]:
+    async with ctx.store.write() as session:
+        return await settle_within(ctx, session, news)
+
+
+async def _settle_alone(ctx: Context, news: News) -> Counter[AttemptState]:
+    try:
+        return await _settle_together(ctx, [news])
+    except Exception as error:  # noqa: BLE001 - whatever it is, a person is told and the money stays in doubt
+        reason = f"{type(error).__name__}: {getattr(error, 'orig', error)}"
+        return Counter([await _set_aside(ctx, news.attempt_id, reason)])
+
+
+async def _set_aside(ctx: Context, attempt_id: int, reason: str) -> AttemptState:
+    """Leave an attempt whose news cannot be taken in: still in doubt where it was, and a task for a person."""
+    attempt = table(Attempt)
+    mine = attempt.c.id == attempt_id
+    doubtful = mine & attempt.c.state.in_((AttemptState.SENT, AttemptState.UNKNOWN))
+    doubt = {"state": AttemptState.UNKNOWN, "evidence": reason, "lease_until": None}
+    async with ctx.store.write() as session:
+        later = update(attempt).values(ask_at=after_s(ASK_AGAIN_AFTER_FAILURE_S))
+        await session.execute(later.where(mine, attempt.c.state == AttemptState.PENDING))
+        await session.execute(later.where(doubtful).values(**doubt))
+        row = (await session.execute(select(attempt).where(mine))).mappings().one()
+        task = NewTask(row["merchant_id"], "unsettled", f"att_{attempt_id}", f"news cannot be settled: {reason}")
+        await raise_tasks(session, [task], row["business_at"])
+        return AttemptState(row["state"])
+
+
 def _take_in(ctx: Context, case: Case, outcome: Outcome, effects: Effects) -> None:
     """Apply one piece of news to one attempt."""
     held = case.state
     case.attempt["state"] = absorb(held, outcome, page_open=case.page_open)
-    case.attempt["gateway_id"] = case.attempt["gateway_id"] or _gateway_id(outcome)
+    case.attempt["gateway_id"] = _gateway_id_after(case, outcome)
     if case.state == held:
         _hear_again(case, outcome, effects)
     else:
         _follow(ctx, case, outcome, held, effects)
     case.ask_in_s = _ask_in_s(case)
-    if case.ask_in_s is None and case.state in (AttemptState.UNKNOWN, AttemptState.PENDING):
-        effects.ask_a_person(case, "doubt", case.name, f"{case.attempt['evidence']}; the gateway cannot be asked again")
+    if case.state in (AttemptState.UNKNOWN, AttemptState.PENDING):
+        _despair(case, effects)
 
 
 def _follow(ctx: Context, case: Case, outcome: Outcome, held: AttemptState, effects: Effects) -> None:
@@ -97,8 +134,12 @@ def _follow(ctx: Context, case: Case, outcome: Outcome, held: AttemptState, effe
             _refuse(case, outcome, effects)
         case NotSent():
             _give_up(case, outcome.reason, effects)
-            _try_again_today(case)
+            if outcome.lasting:
+                _ask_about_invoices(case, "unsendable", outcome.reason, effects)
+            else:
+                _try_again_today(case)
         case Pending() | Unknown():
+            case.attempt["sent_at"] = case.heard_at
             _note(case, outcome)
 
 
@@ -125,27 +166,32 @@ def _approve(case: Case, outcome: Approved, held: AttemptState, effects: Effects
         _book_strange_amount(case, outcome, effects)
     elif case.verification:
         _authorise(case, case.verification, outcome, effects)
+    elif outcome.undone:
+        _book_undone(case, outcome, outcome.undone, effects)
     else:
         _pay(case, outcome, held, effects)
-    if outcome.undone:
-        effects.ask_a_person(case, outcome.undone, case.name, f"the payment was taken back: {outcome.undone}")
 
 
 def _pay(case: Case, outcome: Approved, held: AttemptState, effects: Effects) -> None:
     """Pay the invoices; what is already paid or withdrawn makes the money a surplus that must go back."""
-    for place, (invoice, amount) in enumerate(case.invoices):
-        owed = amount if invoice["state"] in (InvoiceState.OPEN, InvoiceState.UNCOLLECTIBLE) else amount * 0
-        key = case.attempt["key"] + (f"/{place}" if place else "")
-        effects.post(case, ledger.payment(key, amount, owed), invoice["id"])
-        if owed:
-            _close_invoice(case, invoice, effects)
-        else:
-            reason = f"{amount.major} {amount.currency} came in for {invoice['number']}, which is {invoice['state']}"
-            effects.ask_a_person(case, "surplus", case.name, reason)
+    wanted = [_pay_invoice(case, place, *each, effects) for place, each in enumerate(case.invoices)]
     if not outcome.captured:
-        effects.owe(case, OperationKind.CAPTURE, outcome.amount)
+        effects.owe(case, OperationKind.CAPTURE if any(wanted) else OperationKind.REVERSAL, outcome.amount)
     if held not in (AttemptState.SENT, AttemptState.PENDING):
         effects.paid_late += [invoice["id"] for invoice, _ in case.invoices]
+
+
+def _pay_invoice(case: Case, place: int, invoice: Record, amount: Money, effects: Effects) -> bool:
+    """Book what came in for an invoice, and answer whether it was still wanted."""
+    wanted = invoice["state"] in (InvoiceState.OPEN, InvoiceState.UNCOLLECTIBLE)
+    key = case.attempt["key"] + (f"/{place}" if place else "")
+    effects.post(case, ledger.payment(key, amount, amount if wanted else amount * 0), invoice["id"])
+    if wanted:
+        _close_invoice(case, invoice, effects)
+    else:
+        reason = f"{amount.major} {amount.currency} came in for {invoice['number']}, which is {invoice['state']}"
+        effects.ask_a_person(case, "surplus", case.name, reason)
+    return wanted
 
 
 def _close_invoice(case: Case, invoice: Record, effects: Effects) -> None:
@@ -164,6 +210,22 @@ def _authorise(case: Case, verification: Record, outcome: Approved, effects: Eff
     effects.owe(case, OperationKind.REFUND if outcome.captured else OperationKind.REVERSAL, outcome.amount)
 
 
+def _book_undone(case: Case, outcome: Approved, undone: OperationKind, effects: Effects) -> None:
+    """Book money that came and went before we heard of it: nothing is paid by it, and a person decides."""
+    if outcome.captured:
+        key = case.attempt["key"]
+        effects.post(case, ledger.payment(key, outcome.amount, outcome.amount * 0))
+        effects.post(case, ledger.refund(key, outcome.amount, Account.CUSTOMER_CREDIT))
+    reason = f"{case.attempt['key']} was paid, and taken back before we heard of it: {undone}"
+    _ask_about_invoices(case, undone, reason, effects)
+    effects.ask_a_person(case, undone, case.name, reason)
+
+
+def _ask_about_invoices(case: Case, kind: str, reason: str, effects: Effects) -> None:
+    for invoice, _ in case.invoices:
+        effects.ask_a_person(case, kind, f"inv_{invoice['id']}", reason)
+
+
 def _book_strange_amount(case: Case, outcome: Approved, effects: Effects) -> None:
     """Book money that is not what we asked for as the money it is, and let a person look."""
     nothing_owed = Money(0, outcome.amount.currency)
@@ -171,8 +233,7 @@ def _book_strange_amount(case: Case, outcome: Approved, effects: Effects) -> Non
     asked, got = case.amount, outcome.amount
     reason = f"asked for {asked.major} {asked.currency}, but {got.major} {got.currency} was booked"
     effects.ask_a_person(case, "amount", case.name, reason)
-    for invoice, _ in case.invoices:
-        effects.ask_a_person(case, "amount", f"inv_{invoice['id']}", reason)
+    _ask_about_invoices(case, "amount", reason, effects)
 
 
 def _hear_more_of_a_payment(case: Case, outcome: Approved, effects: Effects) -> None:
@@ -197,7 +258,7 @@ def _hear_more_of_a_payment(case: Case, outcome: Approved, effects: Effects) -> 
 def _decline(ctx: Context, case: Case, outcome: Declined, effects: Effects) -> None:
     _decide(case, effects)
     case.attempt["gateway_id"] = outcome.gateway_id or case.attempt["gateway_id"]
-    case.attempt["decline_code"] = outcome.code
+    case.attempt["decline_code"] = outcome.code[:CODE_CHARS_MAX]
     case.attempt["decline_class"] = outcome.decline
     case.attempt["evidence"] = outcome.text
     away = case.attempt["initiator"] == Initiator.MERCHANT
@@ -210,8 +271,8 @@ def _decline(ctx: Context, case: Case, outcome: Declined, effects: Effects) -> N
             owed = Owed(attempt["merchant_id"], attempt["customer_id"], invoice["id"])
             effects.owed.append((owed, case.moment.now))
             effects.mail(case, "declined", invoice_id=invoice["id"])
-    for subscription in case.subscriptions.values():
-        if subscription["state"] == SubscriptionState.ACTIVE:
+        subscription = case.subscriptions.get(invoice["subscription_id"])
+        if subscription is not None and subscription["state"] == SubscriptionState.ACTIVE:
             subscription["state"] = SubscriptionState.PAST_DUE
 
 
@@ -281,7 +342,7 @@ def _ask_in_s(case: Case) -> float | None:
     if case.state not in (AttemptState.PENDING, AttemptState.UNKNOWN):
         return None
     if case.page_open:
-        return (case.page_closes_in_s or 0) + PAGE_MARGIN_S
+        return (case.page_closes_in_s or 0) + cases.PAGE_MARGIN_S
     asks: int = case.attempt["asks"]
     asking = case.asking
     rationed = asking.budget is not None and not case.attempt["gateway_id"]
@@ -290,9 +351,24 @@ def _ask_in_s(case: Case) -> float | None:
     return asking.delays_s[min(asks, len(asking.delays_s) - 1)]
 
 
-def _gateway_id(outcome: Outcome) -> str:
-    """Return the gateway's id that the answer carries; a declined try on a page does not name the payment."""
-    return outcome.gateway_id if isinstance(outcome, Pending | Unknown) else ""
+def _despair(case: Case, effects: Effects) -> None:
+    """Ask a person about a doubt that no question will settle, or that none of very many has settled."""
+    evidence = case.attempt["evidence"]
+    if case.ask_in_s is None:
+        effects.ask_a_person(case, "doubt", case.name, f"{evidence}; the gateway cannot be asked again")
+    elif case.attempt["asks"] >= ASKS_BEFORE_A_PERSON:
+        effects.ask_a_person(case, "doubt", case.name, f"still {case.state} after many questions: {evidence}")
+
+
+def _gateway_id_after(case: Case, outcome: Outcome) -> str:
+    """Return the gateway's id to hold on to: a page may see several tries, of which the latest counts.
+
+    A declined try on a page does not name the payment.
+    """
+    held, told = str(case.attempt["gateway_id"]), outcome.gateway_id if isinstance(outcome, Pending | Unknown) else ""
+    if case.state == AttemptState.APPROVED or (held and case.page_closes_in_s is None):
+        return held
+    return told or held
 
 
 # --- what needs a look at other rows ----------------------------------------
@@ -328,7 +404,9 @@ async def _resume(session: AsyncSession, page: dict[int, Case]) -> None:
 
 
 def _waits_for_payment(subscription: Record) -> bool:
-    return subscription["state"] == SubscriptionState.PAST_DUE or bool(subscription["paused_by_dunning"])
+    """Only overdue and paused ones do; one that was canceled meanwhile stays canceled."""
+    paused = subscription["state"] == SubscriptionState.PAUSED and bool(subscription["paused_by_dunning"])
+    return paused or subscription["state"] == SubscriptionState.PAST_DUE
 
 
 async def _owing(session: AsyncSession, waiting: dict[int, tuple[Record, Case]], page: dict[int, Case]) -> set[int]:
