@@ -16,12 +16,16 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from billing.gateway import (
     Address,
     Charge,
+    ConfigurationError,
     Gateway,
     Mandate,
+    MisuseError,
+    NotSent,
     Order,
     Outcome,
     Payer,
     ProfileReference,
+    Question,
     Unknown,
 )
 from billing.invoices import InvoiceState
@@ -43,6 +47,7 @@ from billing.payments import AttemptState, Initiator
 from billing.services.context import Context
 from billing.services.settling import News, settle
 from billing.store import after_s
+from billing.vault import VaultError
 
 _attempt, _account, _run = table(Attempt), table(GatewayAccount), table(Run)
 _customer, _profile, _invoice, _allocation = table(Customer), table(Profile), table(Invoice), table(Allocation)
@@ -58,9 +63,8 @@ Heard = Callable[[Counter[AttemptState]], None]
 class Errand:
     """A claimed attempt, ready to be sent; past its deadline the claim may be somebody else's to resolve."""
 
-    attempt_id: int
+    row: RowMapping
     gateway: Gateway
-    charge: Charge
     deadline: float
 
 
@@ -75,21 +79,29 @@ async def charge_ready(ctx: Context, merchant_id: int, heard: Heard) -> None:
         while errands := await _claim(ctx, merchant_id):
             for errand in errands:
                 await places.acquire()
-                task = sending.create_task(_send(errand, answers))
+                task = sending.create_task(_send(ctx, errand, answers))
                 task.add_done_callback(lambda _: places.release())
 
 
-async def _send(errand: Errand, answers: asyncio.Queue[News | None]) -> None:
+async def _send(ctx: Context, errand: Errand, answers: asyncio.Queue[News | None]) -> None:
     """Send one charge, once. A claim that came too late is dropped: reconciling finds out about it."""
     if monotonic() > errand.deadline:
         return
-    answers.put_nowait(News(errand.attempt_id, await outcome_of(errand.gateway, errand.charge)))
+    answers.put_nowait(News(errand.row["id"], await _outcome_of(ctx, errand)))
 
 
-async def outcome_of(gateway: Gateway, charge: Charge) -> Outcome:
+async def _outcome_of(ctx: Context, errand: Errand) -> Outcome:
     """Return the gateway's answer; what an adapter was never meant to raise is a doubt like any other."""
     try:
-        return await gateway.charge(charge)
+        charge = _charge(ctx, errand.row)
+        if ctx.ask_first:
+            question = Question(charge.key, charge.amount, errand.row["gateway_id"], errand.row["asks"])
+            found = await errand.gateway.find(question)
+            if not isinstance(found, NotSent):
+                return found
+        return await errand.gateway.charge(charge)
+    except (MisuseError, VaultError) as error:
+        return NotSent(f"{type(error).__name__}: {error}", lasting=True)
     except Exception as error:  # noqa: BLE001 - money may have moved, so whatever broke is a doubt
         return Unknown(f"{type(error).__name__}: {error}")
 
@@ -126,19 +138,33 @@ async def _claim(ctx: Context, merchant_id: int) -> list[Errand]:
         wanted = [row for row in rows if row["invoice_state"] == InvoiceState.OPEN]
         await _withdraw(session, [row["id"] for row in rows if row["invoice_state"] != InvoiceState.OPEN])
         gateways = await ctx.gateways.of(session, {row["gateway_account_id"] for row in wanted})
-    errands = []
-    for row in wanted:
-        gateway = gateways[row["gateway_account_id"]]
-        deadline = claimed_at + ctx.lease_s - gateway.abilities.timeout_s
-        errands.append(Errand(row["id"], gateway, _charge(ctx, row), deadline))
-    return errands
+        for gateway in gateways.values():
+            _check_lease(ctx, gateway)
+    return [_errand(ctx, row, gateways[row["gateway_account_id"]], claimed_at) for row in wanted]
+
+
+def _errand(ctx: Context, row: RowMapping, gateway: Gateway, claimed_at: float) -> Errand:
+    return Errand(row, gateway, claimed_at + ctx.lease_s - gateway.abilities.timeout_s)
+
+
+def _check_lease(ctx: Context, gateway: Gateway) -> None:
+    """Refuse a lease that runs out before a request can: every claim would be dropped unsent, night after night."""
+    if ctx.lease_s <= gateway.abilities.timeout_s:
+        takes = f"a request to {gateway.abilities.title} may take {gateway.abilities.timeout_s:g} s"
+        raise ConfigurationError(f"TURNUS_LEASE_S: {ctx.lease_s} s are too short, since {takes}")
 
 
 async def _take(ctx: Context, session: AsyncSession, merchant_id: int) -> list[int]:
-    """Mark a page as sent, under a lease; nothing has left yet, but from here on it may have."""
-    ready = select(_attempt.c.id).where(*_ready(merchant_id)).order_by(_attempt.c.id).limit(ctx.in_flight_max)
-    ids = [row.id for row in await session.execute(ctx.store.claim(ready))]
-    values = {"state": AttemptState.SENT, "sent_at": after_s(), "lease_until": after_s(ctx.lease_s)}
+    """Mark a page as sent, under a lease; nothing has left yet, but from here on it may have.
+
+    The invoices are locked with their attempts: whoever is just paying or closing one has it to himself.
+    """
+    ready = select(_attempt.c.id).join_from(_attempt, _allocation).join(_invoice)
+    ready = ready.where(*_ready(merchant_id)).order_by(_attempt.c.id).limit(ctx.in_flight_max)
+    ids = [row.id for row in await session.execute(ctx.store.claim(ready, _attempt, _invoice))]
+    values: dict[str, Any] = {"state": AttemptState.SENT, "sent_at": after_s(), "lease_until": after_s(ctx.lease_s)}
+    if ctx.ask_first:
+        values["asks"] = _attempt.c.asks + 1
     if ids:
         await session.execute(update(_attempt).where(_attempt.c.id.in_(ids)).values(**values))
     return ids
@@ -150,6 +176,7 @@ def _ready(merchant_id: int) -> list[ColumnElement[bool]]:
     return [
         _attempt.c.merchant_id == merchant_id,
         _attempt.c.state == AttemptState.CREATED,
+        _allocation.c.position == 0,
         _attempt.c.initiator == Initiator.MERCHANT,
         account_open,
         ~held_back,
@@ -166,6 +193,8 @@ async def _details(session: AsyncSession, ids: list[int]) -> list[RowMapping]:
             _attempt.c.amount_minor,
             _attempt.c.currency,
             _attempt.c.gateway_account_id,
+            _attempt.c.gateway_id,
+            _attempt.c.asks,
             *_payer_columns,
             *_profile_columns,
             _invoice.c.number.label("invoice_number"),

@@ -26,21 +26,24 @@ class Gateways:
     open: OpenGateway
     vault: Vault
     _opened: dict[int, tuple[str, Gateway]] = field(default_factory=dict)
+    _replaced: list[Gateway] = field(default_factory=list)
 
     async def of(self, session: AsyncSession, account_ids: Collection[int]) -> dict[int, Gateway]:
         """Return the gateway of each account; one whose credentials cannot work refuses everything."""
         account = table(GatewayAccount)
         columns = select(account.c.id, account.c.gateway, account.c.sealed_credentials)
         rows = (await session.execute(columns.where(account.c.id.in_(account_ids)))).all()
-        return {row.id: await self._gateway(row.id, row.gateway, row.sealed_credentials) for row in rows}
+        return {row.id: self._gateway(row.id, row.gateway, row.sealed_credentials) for row in rows}
 
     async def close(self) -> None:
         """Close every gateway that was opened."""
-        for _, gateway in self._opened.values():
+        for gateway in [*self._replaced, *(opened for _, opened in self._opened.values())]:
             await gateway.close()
         self._opened.clear()
+        self._replaced.clear()
 
-    async def _gateway(self, account_id: int, name: str, sealed: str) -> Gateway:
+    def _gateway(self, account_id: int, name: str, sealed: str) -> Gateway:
+        """Open the gateway anew when its credentials change; charges may still be in flight through the old one."""
         held = self._opened.get(account_id)
         if held and held[0] == sealed:
             return held[1]
@@ -50,13 +53,17 @@ class Gateways:
             gateway = UnusableGateway(str(error))
         self._opened[account_id] = (sealed, gateway)
         if held:
-            await held[1].close()
+            self._replaced.append(held[1])
         return gateway
 
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What services work with. `lease_s` is how long a claim lasts; it must outlive a request's time-out."""
+    """What services work with. `lease_s` is how long a claim lasts; it must outlive a request's time-out.
+
+    `ask_first` is for a database that was restored from a backup: the same keys come up again, so the
+    gateway is asked about each before it is sent.
+    """
 
     store: Store
     vault: Vault
@@ -66,6 +73,7 @@ class Context:
     ladder: Ladder = DEFAULT_LADDER
     lease_s: int = 120
     in_flight_max: int = 250
+    ask_first: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,11 +13,13 @@ from typing import Any
 from sqlalchemy import RowMapping, delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from billing.dunning import StepKind
 from billing.gateway import (
     Checkout,
     CheckoutOrder,
     Declined,
     Gateway,
+    MisuseError,
     NotSent,
     Order,
     Outcome,
@@ -47,9 +49,11 @@ from billing.models import Checkout as CheckoutRow
 from billing.money import Money
 from billing.payments import OPEN, AttemptState, Channel, Initiator
 from billing.services.attempting import NewAttempt, open_attempts
+from billing.services.cases import PAGE_MARGIN_S
 from billing.services.charging import payer_of
 from billing.services.context import Context, Moment, moments
 from billing.services.messaging import NewMessage, Owed, give_links, queue, supersede
+from billing.services.profiling import profile_digest
 from billing.services.settling import News, settle
 from billing.store import after_s
 
@@ -150,6 +154,8 @@ async def pay(ctx: Context, link_id: int, way: str, ip: str) -> Opened:
         chosen = next((each for each in seen.ways if each.value == way), None) or next(iter(seen.ways), None)
         if chosen is None:
             return Opened(outcome=NotSent("no gateway account of the merchant has a page"))
+        if seen.attempt is not None and not await _withdraw(session, seen):
+            return Opened()
         attempt_id, order = await _take_right(ctx, session, seen, chosen, ip)
         gateway = (await ctx.gateways.of(session, [chosen.account_id]))[chosen.account_id]
     return await _open(ctx, gateway, attempt_id, link_id, order)
@@ -320,9 +326,7 @@ async def _ways(
 
 
 async def _take_right(ctx: Context, session: AsyncSession, seen: Visit, way: Way, ip: str) -> tuple[int, CheckoutOrder]:
-    """Take the charge right for the customer, from an attempt that still waits to be sent if need be."""
-    if seen.attempt is not None:
-        await _withdraw(session, seen.attempt["id"])
+    """Take the charge right for the customer; the claim on it is ours until the page is open."""
     attempt = _new_attempt(seen, way)
     attempt_id = (await open_attempts(session, [attempt]))[attempt.key]
     sent = {"sent_at": after_s(), "lease_until": after_s(ctx.lease_s)}
@@ -330,13 +334,34 @@ async def _take_right(ctx: Context, session: AsyncSession, seen: Visit, way: Way
     owed = _invoice if seen.invoice is not None else _verification
     owed_id = seen.link["invoice_id"] or seen.link["verification_id"]
     await session.execute(update(owed).where(owed.c.id == owed_id).values(tries=attempt.number))
-    return attempt_id, _order(ctx, seen, way, attempt, ip)
+    stores = way.stores and await _is_theirs(ctx, session, seen, way)
+    return attempt_id, _order(ctx, seen, way, attempt, ip, stores=stores)
 
 
-async def _withdraw(session: AsyncSession, attempt_id: int) -> None:
-    mine = (_attempt.c.id == attempt_id) & (_attempt.c.state == AttemptState.CREATED)
-    await session.execute(update(_attempt).where(mine).values(state=AttemptState.WITHDRAWN))
-    await session.execute(delete(_right).where(_right.c.attempt_id == attempt_id))
+async def _is_theirs(ctx: Context, session: AsyncSession, seen: Visit, way: Way) -> bool:
+    """Answer whether the profile to be made or renewed is stored for nobody else."""
+    profile = _profile_to_store(ctx, seen, way)
+    digest = profile_digest(ctx.vault, way.account_id, profile.reference, profile.slot)
+    stored = (_profile.c.gateway_account_id == way.account_id) & (_profile.c.reference_digest == digest)
+    owner = (await session.execute(select(_profile.c.customer_id).where(stored))).scalar()
+    return owner in (None, seen.customer["id"])
+
+
+async def _withdraw(session: AsyncSession, seen: Visit) -> bool:
+    """Take back an attempt that waits to be sent, and answer whether it still did.
+
+    What it was to do is planned again, should the customer leave the page without paying.
+    """
+    waiting: RowMapping | dict[str, Any] = seen.attempt or {}
+    mine = (_attempt.c.id == waiting["id"]) & (_attempt.c.state == AttemptState.CREATED)
+    taken = update(_attempt).where(mine).values(state=AttemptState.WITHDRAWN).returning(_attempt.c.id)
+    if (await session.execute(taken)).scalar() is None:
+        return False
+    await session.execute(delete(_right).where(_right.c.attempt_id == waiting["id"]))
+    if waiting["initiator"] == Initiator.MERCHANT and seen.invoice is not None:
+        plan = {"next_step": StepKind.RETRY, "next_step_on": seen.moment.today}
+        await session.execute(update(_invoice).where(_invoice.c.id == seen.invoice["id"]).values(**plan))
+    return True
 
 
 def _new_attempt(seen: Visit, way: Way) -> NewAttempt:
@@ -361,7 +386,7 @@ def _new_attempt(seen: Visit, way: Way) -> NewAttempt:
     )
 
 
-def _order(ctx: Context, seen: Visit, way: Way, attempt: NewAttempt, ip: str) -> CheckoutOrder:
+def _order(ctx: Context, seen: Visit, way: Way, attempt: NewAttempt, ip: str, *, stores: bool) -> CheckoutOrder:
     customer = {f"payer_{name}": seen.customer[name] for name in ("reference", "name", "email", "language", "country")}
     number = seen.invoice["number"] if seen.invoice is not None else attempt.owed_key
     title = seen.invoice["title"] if seen.invoice is not None else seen.merchant["name"]
@@ -373,7 +398,7 @@ def _order(ctx: Context, seen: Visit, way: Way, attempt: NewAttempt, ip: str) ->
         returns=ctx.links.returns(seen.link["id"]),
         notify_url=ctx.links.notify(way.account_id, attempt.key),
         ways=_chosen_first(seen, way),
-        store=_profile_to_store(ctx, seen, way) if way.stores else None,
+        store=_profile_to_store(ctx, seen, way) if stores else None,
         reserve_only=seen.verification is not None,
     )
 
@@ -397,12 +422,13 @@ async def _open(ctx: Context, gateway: Gateway, attempt_id: int, link_id: int, o
     try:
         answer = await gateway.open_checkout(order)
     except Exception as error:  # noqa: BLE001 - whatever broke, the customer gets no page
-        answer = Unknown(f"{type(error).__name__}: {error}")
+        answer = NotSent(f"{type(error).__name__}: {error}", lasting=isinstance(error, MisuseError))
     if not isinstance(answer, Checkout):
         outcome = _without_page(answer)
         await settle(ctx, [News(attempt_id, outcome)])
         return Opened(outcome=outcome)
-    await _keep_page(ctx, attempt_id, link_id, answer)
+    if not await _keep_page(ctx, attempt_id, link_id, answer):
+        return Opened(outcome=NotSent("the page came so late that somebody else has given it up"))
     return Opened(answer.url)
 
 
@@ -413,8 +439,14 @@ def _without_page(answer: Declined | Refused | NotSent | Unknown) -> Outcome:
     return answer
 
 
-async def _keep_page(ctx: Context, attempt_id: int, link_id: int, checkout: Checkout) -> None:
+async def _keep_page(ctx: Context, attempt_id: int, link_id: int, checkout: Checkout) -> bool:
+    """Store the page, unless its attempt was given up meanwhile: nobody may pay on a page without the right."""
+    waits = {"state": AttemptState.PENDING, "ask_at": after_s(checkout.life_s + PAGE_MARGIN_S), "lease_until": None}
+    mine = (_attempt.c.id == attempt_id) & _attempt.c.state.in_((AttemptState.SENT, AttemptState.UNKNOWN))
+    opened = update(_attempt).where(mine).values(**waits, gateway_id=checkout.gateway_id).returning(_attempt.c.id)
     async with ctx.store.write() as session:
+        if (await session.execute(opened)).scalar() is None:
+            return False
         row = {
             "attempt_id": attempt_id,
             "pay_link_id": link_id,
@@ -423,9 +455,7 @@ async def _keep_page(ctx: Context, attempt_id: int, link_id: int, checkout: Chec
             "closes_at": after_s(checkout.life_s),
         }
         await session.execute(insert(_page).values(**row))
-        mine = (_attempt.c.id == attempt_id) & (_attempt.c.state == AttemptState.SENT)
-        waits = {"state": AttemptState.PENDING, "ask_at": after_s(checkout.life_s + 60), "lease_until": None}
-        await session.execute(update(_attempt).where(mine).values(**waits, gateway_id=checkout.gateway_id))
+        return True
 
 
 async def _open_page(ctx: Context, session: AsyncSession, seen: Visit) -> str:
