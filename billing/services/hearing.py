@@ -3,30 +3,36 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 from sqlalchemy import RowMapping, func, select, update
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from billing import invoices, ledger
 from billing.gateway import Approved, ForgeryError, Notice, OperationKind, RawMessage
 from billing.invoices import InvoiceState
+from billing.ledger import Account
 from billing.lifecycle import move
 from billing.models import (
     Allocation,
     Attempt,
+    GatewayAccount,
     Invoice,
     Notification,
     NotificationState,
     Operation,
+    Posting,
     Verification,
     VerificationState,
     new_row,
     table,
 )
+from billing.money import Money
 from billing.payments import OPEN, AttemptState
+from billing.services import cases
 from billing.services.cases import operation_key
 from billing.services.context import Context, Moment, moments
 from billing.services.operating import settle_operation_within
@@ -75,15 +81,40 @@ async def receive(ctx: Context, account_id: int, proof: str, message: RawMessage
 
 async def settle_notification(ctx: Context, notification_id: int) -> NotificationState:
     """Take a stored notification into the books; one that cannot be understood stays visible as open work."""
+    try:
+        return await _settle_by(ctx, notification_id, _act)
+    except OperationalError:
+        raise  # the database was busy or away, and the next look finds it as it is
+    except Exception as error:  # noqa: BLE001 - one that breaks us must not keep us from all that come after it
+        reason = f"{type(error).__name__}: {getattr(error, 'orig', error)}"
+
+        async def give_up(*_: object) -> _Acted:
+            return NotificationState.OPEN, reason, None
+
+        return await _settle_by(ctx, notification_id, give_up)
+
+
+async def _settle_by(ctx: Context, notification_id: int, act: _Act) -> NotificationState:
     async with ctx.store.write() as session:
         mine = select(_notification).where(_notification.c.id == notification_id)
         row = (await session.execute(ctx.store.lock(mine))).mappings().one()
         if row["state"] != NotificationState.RECEIVED:
             return NotificationState(row["state"])
-        state, reason, attempt_id = await _act(ctx, session, row)
+        state, reason, attempt_id = await act(ctx, session, row)
         change = {"state": state, "reason": reason, "attempt_id": attempt_id, "settled_at": after_s()}
         await session.execute(update(_notification).where(_notification.c.id == notification_id).values(**change))
+        if state == NotificationState.OPEN:
+            await _ask_a_person(ctx, session, row, reason)
         return state
+
+
+async def _ask_a_person(ctx: Context, session: AsyncSession, row: RowMapping, reason: str) -> None:
+    account = table(GatewayAccount)
+    query = select(account.c.merchant_id).where(account.c.id == row["gateway_account_id"])
+    merchant_id = (await session.execute(query)).scalar_one()
+    moment = (await moments(ctx, session, [merchant_id]))[merchant_id]
+    task = NewTask(merchant_id, "notification", f"not_{row['id']}", f"a notification is not understood: {reason}")
+    await raise_tasks(session, [task], moment.now)
 
 
 async def settle_waiting(ctx: Context) -> int:
@@ -147,6 +178,7 @@ def _kept(headers: Mapping[str, str]) -> dict[str, str]:
 # --- acting on one ----------------------------------------------------------
 
 _Acted = tuple[NotificationState, str, int | None]
+_Act = Callable[[Context, AsyncSession, RowMapping], Awaitable[_Acted]]
 
 
 async def _act(ctx: Context, session: AsyncSession, row: RowMapping) -> _Acted:
@@ -186,26 +218,32 @@ async def _hear_of_operation(
     done = (NotificationState.SETTLED, "", attempt["id"])
     if not isinstance(notice.outcome, Approved):
         return NotificationState.OPEN, f"news of a {kind} that is no success", attempt["id"]
+    await _hear_of_payment(ctx, session, attempt["id"], notice, kind)
     ours = (_operation.c.attempt_id == attempt["id"]) & (_operation.c.kind == kind)
     rows = (await session.execute(select(_operation.c.id, _operation.c.state).where(ours))).all()
     waiting = [row.id for row in rows if row.state in OPEN]
     if waiting:
         await settle_operation_within(ctx, session, waiting[0], notice.outcome)
     elif not any(row.state == AttemptState.APPROVED for row in rows) or kind in _TAKEN_BACK:
-        await _record_foreign(ctx, session, attempt, notice, kind)
+        await _record_foreign(ctx, session, attempt, notice.outcome, kind)
     return done
 
 
+async def _hear_of_payment(
+    ctx: Context, session: AsyncSession, attempt_id: int, notice: Notice, kind: OperationKind
+) -> None:
+    """Lock the payment with all it pays; what was done to one we had not heard of says that it was made."""
+    case = (await cases.load(ctx, session, [attempt_id]))[attempt_id]
+    if case.state != AttemptState.APPROVED and isinstance(notice.outcome, Approved):
+        captured = kind != OperationKind.REVERSAL
+        payment = Approved(notice.outcome.gateway_id, case.amount, captured=captured)
+        await settle_within(ctx, session, [News(attempt_id, payment)])
+
+
 async def _record_foreign(
-    ctx: Context, session: AsyncSession, attempt: RowMapping, notice: Notice, kind: OperationKind
+    ctx: Context, session: AsyncSession, attempt: RowMapping, outcome: Approved, kind: OperationKind
 ) -> None:
     """Record what a bank, or somebody in the gateway's own console, did to a payment of ours."""
-    outcome = notice.outcome
-    if not isinstance(outcome, Approved):
-        return
-    if attempt["state"] != AttemptState.APPROVED:
-        payment = Approved(outcome.gateway_id, outcome.amount, captured=True)
-        await settle_within(ctx, session, [News(attempt["id"], payment)])
     moment = (await moments(ctx, session, [attempt["merchant_id"]]))[attempt["merchant_id"]]
     moment = moment.not_before(attempt["business_at"])
     if await _insert_foreign(session, attempt, outcome, kind, moment):
@@ -234,21 +272,36 @@ async def _insert_foreign(
 async def _undo(
     session: AsyncSession, attempt: RowMapping, outcome: Approved, kind: OperationKind, moment: Moment
 ) -> None:
-    """Take a payment out of the books again, reopen what it paid, and tell a person."""
+    """Take a payment out of the books again, reopen what it paid, and tell a person.
+
+    Money that paid nothing, because it was a surplus or only a part of it went back, reopens nothing.
+    """
     paid = select(_allocation).where(_allocation.c.attempt_id == attempt["id"], _allocation.c.position == 0)
     allocation = (await session.execute(paid)).mappings().one()
     if allocation["verification_id"] is not None:
         await _let_verification_go(session, allocation["verification_id"], moment)
         return
     about = (attempt["merchant_id"], attempt["customer_id"], moment.today, moment.now)
-    group = ledger.taken_back(operation_key(attempt["key"], kind, 0), outcome.amount)
-    await post_once(session, [Posted(group, *about, allocation["invoice_id"], attempt["id"])])
-    await _reopen(session, allocation["invoice_id"])
-    reason = (
-        f"{kind} of {outcome.amount.major} {outcome.amount.currency} on {attempt['key']}; the invoice is open again"
-    )
-    task = NewTask(attempt["merchant_id"], kind, f"inv_{allocation['invoice_id']}", reason)
+    key, invoice_id = operation_key(attempt["key"], kind, 0), allocation["invoice_id"]
+    unpaid = outcome.amount == await _settled_by(session, attempt)
+    group = ledger.taken_back(key, outcome.amount)
+    if unpaid:
+        await _reopen(session, invoice_id)
+    else:
+        group = ledger.refund(key, outcome.amount, Account.CUSTOMER_CREDIT)
+    await post_once(session, [Posted(group, *about, invoice_id if unpaid else None, attempt["id"])])
+    reason = f"{kind} of {outcome.amount.major} {outcome.amount.currency} on {attempt['key']}"
+    reason += "; the invoice is open again" if unpaid else "; no invoice is open again by it"
+    task = NewTask(attempt["merchant_id"], kind, f"inv_{invoice_id}", reason)
     await raise_tasks(session, [task], moment.now)
+
+
+async def _settled_by(session: AsyncSession, attempt: RowMapping) -> Money:
+    """Return how much of what is owed to us the payment still settles."""
+    posting = table(Posting)
+    mine = (posting.c.attempt_id == attempt["id"]) & (posting.c.account == Account.RECEIVABLE)
+    query = select(func.sum(posting.c.amount_minor)).where(mine, posting.c.currency == attempt["currency"])
+    return Money(-int((await session.execute(query)).scalar() or 0), attempt["currency"])
 
 
 async def _let_verification_go(session: AsyncSession, verification_id: int, moment: Moment) -> None:

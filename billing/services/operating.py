@@ -15,6 +15,7 @@ from billing.gateway import (
     Booked,
     Declined,
     Gateway,
+    MisuseError,
     NotSent,
     OperationKind,
     Outcome,
@@ -26,6 +27,7 @@ from billing.ledger import Account
 from billing.models import Allocation, Attempt, Operation, Verification, VerificationState, new_row, table
 from billing.money import Money
 from billing.payments import AttemptState, absorb
+from billing.services import cases
 from billing.services.cases import operation_key
 from billing.services.context import Context, Moment, moments
 from billing.services.messaging import NewMessage, queue
@@ -38,6 +40,8 @@ _allocation, _verification = table(Allocation), table(Verification)
 
 # A reversal that fails is tried again after these waits, and then a person is asked.
 RETRY_DELAYS_S: Final = (0, 60, 600, 3600, 6 * 3600, 24 * 3600)
+# Sending counts as the first look, so this is the second question, at least ten minutes after it.
+LOOKS_MIN: Final = 2
 _ASKABLE: Final = (AttemptState.SENT, AttemptState.PENDING, AttemptState.UNKNOWN)
 
 
@@ -121,9 +125,18 @@ async def _do(gateway: Gateway, row: RowMapping) -> Outcome:
     try:
         if row["state"] == AttemptState.CREATED:
             return await _send(gateway, row)
-        return await gateway.find(_question(row))
+        return _believe(await gateway.find(_question(row)), row)
+    except MisuseError as error:
+        return NotSent(f"{type(error).__name__}: {error}")
     except Exception as error:  # noqa: BLE001 - money may have moved, so whatever broke is a doubt
         return Unknown(f"{type(error).__name__}: {error}")
+
+
+def _believe(found: Outcome, row: RowMapping) -> Outcome:
+    """Return what may be concluded: the first "nothing there" comes too early, and giving back twice is dear."""
+    if isinstance(found, NotSent) and row["asks"] < LOOKS_MIN:
+        return Unknown(f"{found.reason}, which is too early to believe")
+    return found
 
 
 async def _send(gateway: Gateway, row: RowMapping) -> Outcome:
@@ -150,9 +163,11 @@ def _question(row: RowMapping) -> Question:
 
 
 async def _locked(ctx: Context, session: AsyncSession, operation_id: int) -> RowMapping:
-    """Lock the operation behind its attempt, as everywhere, and read both."""
-    attempt_id = select(_operation.c.attempt_id).where(_operation.c.id == operation_id).scalar_subquery()
-    await session.execute(ctx.store.lock(select(_attempt.c.id).where(_attempt.c.id == attempt_id)))
+    """Lock the operation behind its attempt and all that one pays, as everywhere, and read them."""
+    attempt_id = (
+        await session.execute(select(_operation.c.attempt_id).where(_operation.c.id == operation_id))
+    ).scalar_one()
+    await cases.load(ctx, session, [attempt_id])
     await session.execute(ctx.store.lock(select(_operation.c.id).where(_operation.c.id == operation_id)))
     return (await _details(session, [operation_id]))[0]
 
@@ -190,7 +205,7 @@ async def _follow(ctx: Context, session: AsyncSession, row: RowMapping, outcome:
     if isinstance(outcome, Approved):
         await _confirm(session, row, moment)
     elif isinstance(outcome, Declined | Refused | NotSent):
-        await _try_otherwise(session, row, moment, _evidence(outcome))
+        await _owe_again(session, row, moment, outcome)
 
 
 async def _confirm(session: AsyncSession, row: RowMapping, moment: Moment) -> None:
@@ -201,7 +216,7 @@ async def _confirm(session: AsyncSession, row: RowMapping, moment: Moment) -> No
         return
     if row["verification_id"] is not None:
         await _release(session, row, moment)
-    elif kind == OperationKind.REFUND:
+    else:
         group = ledger.refund(row["key"], Money(row["amount_minor"], row["currency"]), Account.CUSTOMER_CREDIT)
         await post_once(session, [_posted(row, moment, group)])
 
@@ -225,14 +240,15 @@ def _posted(row: RowMapping, moment: Moment, group: ledger.Group) -> Posted:
     return Posted(group, *about, row["invoice_id"], row["attempt_id"])
 
 
-async def _try_otherwise(session: AsyncSession, row: RowMapping, moment: Moment, reason: str) -> None:
-    """Owe it again: a reservation that was booked meanwhile needs a refund, and the other way round."""
+async def _owe_again(session: AsyncSession, row: RowMapping, moment: Moment, outcome: Outcome) -> None:
+    """Owe it again, until it has failed so often that a person is asked."""
     number = row["tries"] + 1
     if number >= len(RETRY_DELAYS_S):
-        task = NewTask(row["merchant_id"], "operation", f"op_{row['id']}", f"{row['kind']} fails: {reason}")
+        reason = f"{row['kind']} fails: {_evidence(outcome)}"
+        task = NewTask(row["merchant_id"], "operation", f"op_{row['id']}", reason)
         await raise_tasks(session, [task], moment.now)
         return
-    kind = _other(OperationKind(row["kind"])) if row["verification_id"] is not None else OperationKind(row["kind"])
+    kind = _kind_after(row, outcome)
     wait_s = 0 if number == 1 else RETRY_DELAYS_S[number]
     again = new_row(
         Operation,
@@ -248,5 +264,9 @@ async def _try_otherwise(session: AsyncSession, row: RowMapping, moment: Moment,
     await session.execute(insert(_operation).values(**again, ask_at=after_s(wait_s)))
 
 
-def _other(kind: OperationKind) -> OperationKind:
+def _kind_after(row: RowMapping, outcome: Outcome) -> OperationKind:
+    """Return what to try next: a reservation that was booked meanwhile needs a refund, and the other way round."""
+    kind = OperationKind(row["kind"])
+    if kind == OperationKind.CAPTURE or not isinstance(outcome, Declined):
+        return kind
     return OperationKind.REFUND if kind == OperationKind.REVERSAL else OperationKind.REVERSAL
