@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from time import monotonic
 from typing import Any, Final, Protocol
 
 from sqlalchemy import RowMapping, Table, select, update
@@ -54,6 +55,7 @@ _link, _verification = table(PayLink), table(Verification)
 
 PAGE: Final = 50
 RETRY_DELAYS_S: Final = (60, 300, 1800, 7200, 6 * 3600, 12 * 3600, 24 * 3600, 24 * 3600)
+ACCOUNT_DELAY_S: Final = 60
 _ASKS_FOR_MONEY: Final = (MailKind.DECLINED, MailKind.INVOICE, MailKind.REMINDER, MailKind.LAST_STEP)
 
 Fact = RowMapping
@@ -89,18 +91,32 @@ async def deliver(ctx: Context, postman: Postman) -> Counter[MessageState]:
     A server that refuses us, and not the mail, ends the delivery: nothing would pass.
     """
     done: Counter[MessageState] = Counter()
-    while messages := await _claim(ctx):
+    while True:
+        deadline = monotonic() + ctx.lease_s / 2
+        messages = await _claim(ctx)
+        if not messages:
+            return done
         async with ctx.store.read() as session:
             facts = await _gather(ctx, session, messages)
-        for message in messages:
+        for place, message in enumerate(messages):
+            if monotonic() > deadline:
+                await _give_back(ctx, messages[place:], 0)
+                break
             try:
                 state, error = await _send(ctx, postman, message, facts)
             except MailAccountError as refusal:
-                await _mark(ctx, message, MessageState.QUEUED, str(refusal))
+                await _give_back(ctx, messages[place:], ACCOUNT_DELAY_S, str(refusal))
                 return done
             await _mark(ctx, message, state, error)
             done[state] += 1
-    return done
+
+
+async def _give_back(ctx: Context, messages: Sequence[RowMapping], delay_s: int, error: str = "") -> None:
+    """Let go of claimed mails that were not tried, before the claim ends and somebody else sends them as well."""
+    mine = _message.c.id.in_([message["id"] for message in messages])
+    untried = {"tries": _message.c.tries - 1, "next_try_at": after_s(delay_s), "error": error}
+    async with ctx.store.write() as session:
+        await session.execute(update(_message).where(mine).values(**untried))
 
 
 async def _claim(ctx: Context) -> list[RowMapping]:
