@@ -142,7 +142,8 @@ async def _merchant(session: AsyncSession, facts: MerchantFacts) -> Merchant:
         merchant = Merchant(**values)
         session.add(merchant)
     for name, value in values.items():
-        setattr(merchant, name, value)
+        if value != "":
+            setattr(merchant, name, value)
     await session.flush()
     found_merchant: Merchant = merchant
     return found_merchant

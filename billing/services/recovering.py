@@ -9,6 +9,7 @@ from datetime import date
 from typing import Any
 
 from sqlalchemy import ColumnElement, RowMapping, Select, bindparam, exists, or_, select, update
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from billing import dunning
@@ -42,6 +43,17 @@ _attempt, _account, _right = table(Attempt), table(GatewayAccount), table(Charge
 _PAUSABLE = (SubscriptionState.ACTIVE, SubscriptionState.PAST_DUE)
 
 
+@dataclass(frozen=True, slots=True)
+class _Scope:
+    """Whose steps are taken, when, and on which account."""
+
+    merchant_id: int
+    moment: Moment
+    channel: Channel
+    run_id: int | None
+    where: tuple[ColumnElement[bool], ...]
+
+
 @dataclass(slots=True)
 class _Taken:
     """What the steps of a page lead to."""
@@ -69,42 +81,76 @@ async def try_unsent_again(ctx: Context, merchant_id: int, moment: Moment, run_i
 async def _take_all(
     ctx: Context, merchant_id: int, moment: Moment, channel: Channel, run_id: int | None, *where: ColumnElement[bool]
 ) -> Counter[str]:
+    scope = _Scope(merchant_id, moment, channel, run_id, where)
     done: Counter[str] = Counter()
     while True:
-        async with ctx.store.write() as session:
-            rows = await _due(ctx, session, merchant_id, moment.today, *where)
-            taken = _Taken()
-            for row in rows:
-                _take(ctx, row, moment, channel, run_id, taken)
-            await _write(session, taken, moment)
-        if not rows:
+        try:
+            taken = await _take_page(ctx, scope)
+        except IntegrityError:
+            taken = await _take_one_by_one(ctx, scope)
+        if not taken:
             return done
-        done += taken.done
+        done += taken
 
 
-async def _due(
-    ctx: Context, session: AsyncSession, merchant_id: int, today: date, *where: ColumnElement[bool]
-) -> Sequence[RowMapping]:
+async def _take_page(ctx: Context, scope: _Scope, *where: ColumnElement[bool]) -> Counter[str]:
+    async with ctx.store.write() as session:
+        rows = await _due(ctx, session, scope, *where)
+        taken = _Taken()
+        for row in rows:
+            _take(ctx, row, scope, taken)
+        await _write(session, taken, scope.moment)
+        return taken.done
+
+
+async def _take_one_by_one(ctx: Context, scope: _Scope) -> Counter[str]:
+    """Take each step of a page that failed in a transaction of its own, and leave to a person what fails again."""
+    done: Counter[str] = Counter()
+    async with ctx.store.read() as session:
+        ids = [row.id for row in await session.execute(_due_query(scope))]
+    for invoice_id in ids:
+        try:
+            done += await _take_page(ctx, scope, _invoice.c.id == invoice_id)
+        except IntegrityError as error:
+            await _set_aside(ctx, scope, invoice_id, str(error.orig))
+            done["unstorable"] += 1
+    return done
+
+
+async def _set_aside(ctx: Context, scope: _Scope, invoice_id: int, reason: str) -> None:
+    async with ctx.store.write() as session:
+        mine = update(_invoice).where(_invoice.c.id == invoice_id)
+        await session.execute(mine.values(next_step=None, next_step_on=None))
+        task = NewTask(scope.merchant_id, "unstorable", f"inv_{invoice_id}", reason)
+        await raise_tasks(session, [task], scope.moment.now)
+
+
+async def _due(ctx: Context, session: AsyncSession, scope: _Scope, *where: ColumnElement[bool]) -> Sequence[RowMapping]:
     """Lock a page of open invoices whose step is due, behind their subscriptions as everywhere."""
-    being_collected = exists().where(_right.c.owed_kind == OwedKind.INVOICE, _right.c.owed_id == _invoice.c.id)
-    due = (
-        _invoice.c.merchant_id == merchant_id,
-        _invoice.c.state == InvoiceState.OPEN,
-        _invoice.c.next_step_on <= today,
-        ~being_collected,
-        _not_waiting_for_account(),
-        *where,
-    )
-    pairs = await session.execute(_joined(_invoice.c.id, _invoice.c.subscription_id).where(*due).limit(PAGE))
+    pairs = await session.execute(_due_query(scope).where(*where))
     mine = {row.id: row.subscription_id for row in pairs}
     behind = select(_subscription.c.id).where(_subscription.c.id.in_(mine.values())).order_by(_subscription.c.id)
     held = {row.id for row in await session.execute(ctx.store.claim(behind))}
     ids = [id_ for id_, subscription_id in mine.items() if subscription_id is None or subscription_id in held]
-    query = _joined(*_columns()).where(_invoice.c.id.in_(ids), *due)
-    if not ctx.store.is_sqlite:
-        query = query.with_for_update(skip_locked=True, of=_invoice)
-    rows: Sequence[RowMapping] = (await session.execute(query)).mappings().all()
+    query = _joined(*_columns()).where(_invoice.c.id.in_(ids), *_is_due(scope))
+    rows: Sequence[RowMapping] = (await session.execute(ctx.store.claim(query, _invoice))).mappings().all()
     return rows
+
+
+def _due_query(scope: _Scope) -> Select[Any]:
+    return _joined(_invoice.c.id, _invoice.c.subscription_id).where(*_is_due(scope)).limit(PAGE)
+
+
+def _is_due(scope: _Scope) -> list[ColumnElement[bool]]:
+    being_collected = exists().where(_right.c.owed_kind == OwedKind.INVOICE, _right.c.owed_id == _invoice.c.id)
+    return [
+        _invoice.c.merchant_id == scope.merchant_id,
+        _invoice.c.state == InvoiceState.OPEN,
+        _invoice.c.next_step_on <= scope.moment.today,
+        ~being_collected,
+        _not_waiting_for_account(),
+        *scope.where,
+    ]
 
 
 def _joined(*columns: Any) -> Select[Any]:
@@ -132,13 +178,13 @@ def _not_waiting_for_account() -> ColumnElement[bool]:
     return or_(_invoice.c.next_step != StepKind.RETRY, ~stopped)
 
 
-def _take(ctx: Context, row: RowMapping, moment: Moment, channel: Channel, run_id: int | None, taken: _Taken) -> None:
+def _take(ctx: Context, row: RowMapping, scope: _Scope, taken: _Taken) -> None:
     kind = StepKind(row["next_step"])
     if kind == StepKind.RETRY and _is_chargeable(row):
-        taken.attempts.append(_retry(row, moment, channel, run_id))
+        taken.attempts.append(_retry(row, scope))
         taken.invoices.append(_planned(row, None, row["dunned_since"], row["tries"] + 1))
     else:
-        _move_on(ctx, row, kind, moment, taken)
+        _move_on(ctx, row, kind, scope.moment, taken)
     taken.done[kind] += 1
 
 
@@ -146,26 +192,28 @@ def _is_chargeable(row: RowMapping) -> bool:
     return bool(row["collection"] == Collection.CHARGE and row["profile_state"] == ProfileState.ACTIVE)
 
 
-def _retry(row: RowMapping, moment: Moment, channel: Channel, run_id: int | None) -> NewAttempt:
+def _retry(row: RowMapping, scope: _Scope) -> NewAttempt:
     return NewAttempt(
         merchant_id=row["merchant_id"],
         customer_id=row["customer_id"],
         gateway_account_id=row["gateway_account_id"],
         profile_id=row["profile_id"],
-        run_id=run_id,
-        channel=channel,
+        run_id=scope.run_id,
+        channel=scope.channel,
         owed_key=row["key"],
         number=row["tries"] + 1,
         amount=Money(row["total_minor"], row["currency"]),
         invoice_id=row["id"],
-        business_at=moment.now,
+        business_at=scope.moment.now,
     )
 
 
 def _move_on(ctx: Context, row: RowMapping, kind: StepKind, moment: Moment, taken: _Taken) -> None:
     """Write to the customer, and plan the step after this one."""
     planned_on = row["next_step_on"]
-    begun_on = dunning.begun_as_if(row["dunned_since"] or moment.today, planned_on, moment.today)
+    begun_on = moment.today
+    if row["dunned_since"] is not None:
+        begun_on = dunning.begun_as_if(row["dunned_since"], planned_on, moment.today)
     retry = _is_chargeable(row) and dunning.can_retry(row["last_decline"] and DeclineClass(row["last_decline"]))
     step = dunning.next_step(ctx.ladder, begun_on, moment.today, retry=retry)
     taken.invoices.append(_planned(row, step, begun_on, row["tries"]))

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from billing.models import Customer, GatewayAccount, Plan, Price, Profile, Subscription, new_row, table
 from billing.periods import Interval, Unit
-from billing.services.context import Context, moments
+from billing.services.context import Context, Moment, moments
 from billing.services.profiling import profile_digest
 from billing.subscriptions import Collection, SubscriptionState, period_after_import
 
@@ -97,7 +97,7 @@ async def enrol(
     A customer or profile named twice is one. With `dry_run` everything is checked and nothing is written.
     """
     async with ctx.store.write() as session:
-        now = (await moments(ctx, session, [merchant_id]))[merchant_id].now
+        moment = (await moments(ctx, session, [merchant_id]))[merchant_id]
         known = await _known(ctx, session, merchant_id, subscribers)
         complaints = [each for place, one in enumerate(subscribers) for each in _complaints(place, one, known)]
         complaints += [*_contradictions(subscribers), *_strangers(ctx, subscribers, known)]
@@ -106,7 +106,7 @@ async def enrol(
         fresh = _customer_rows(merchant_id, subscribers, known)
         profiles = [one for one in _first(subscribers, "profile") if _digest(ctx, one, known) not in known.profiles]
         if not dry_run:
-            await _write(ctx, session, merchant_id, subscribers, known, fresh, profiles, now)
+            await _write(ctx, session, merchant_id, subscribers, known, fresh, profiles, moment)
         return Enrolled(len(fresh), len(profiles), len(subscribers))
 
 
@@ -258,14 +258,14 @@ async def _write(
     known: _Known,
     customers: list[dict[str, Any]],
     profiles: list[Subscriber],
-    now: datetime,
+    moment: Moment,
 ) -> None:
     await _insert(session, _customer, customers)
     known.customers.update(await _ids(session, _customer, merchant_id, {one.customer for one in subscribers}))
-    await _insert(session, _profile, [_profile_row(ctx, one, known, now) for one in profiles])
+    await _insert(session, _profile, [_profile_row(ctx, one, known, moment.now) for one in profiles])
     stored = await _profile_ids(ctx, session, subscribers, known)
     rows = [
-        _subscription_row(merchant_id, one, known, stored.get(_digest(ctx, one, known)), now) for one in subscribers
+        _subscription_row(merchant_id, one, known, stored.get(_digest(ctx, one, known)), moment) for one in subscribers
     ]
     await _insert(session, _subscription, rows)
 
@@ -303,7 +303,7 @@ def _profile_row(ctx: Context, one: Subscriber, known: _Known, now: datetime) ->
 
 
 def _subscription_row(
-    merchant_id: int, one: Subscriber, known: _Known, profile_id: int | None, now: datetime
+    merchant_id: int, one: Subscriber, known: _Known, profile_id: int | None, moment: Moment
 ) -> dict[str, Any]:
     price = known.prices[one.price]
     interval = _interval(price)
@@ -311,7 +311,7 @@ def _subscription_row(
     number = period_after_import(interval, anchor_on, one.billed_until)
     if number == 0 and price["trial_days"]:
         anchor_on += timedelta(days=price["trial_days"])
-    trialing = number == 0 and anchor_on > now.date()
+    trialing = number == 0 and anchor_on > moment.today
     return new_row(
         Subscription,
         merchant_id=merchant_id,
@@ -326,5 +326,5 @@ def _subscription_row(
         anchor_on=anchor_on,
         next_period=number,
         next_due_on=interval.boundary(anchor_on, number),
-        created_at=now,
+        created_at=moment.now,
     )
