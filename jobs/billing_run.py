@@ -93,12 +93,14 @@ async def foresee(ctx: Context, on: date | None = None, merchant: str | None = N
 
 
 async def merchants_on(ctx: Context, on: date | None, merchant: str | None) -> list[tuple[RowMapping, Moment]]:
-    """Return each merchant with the moment that is meant; raise `RunRefusedError` where it must not be."""
+    """Return each merchant, or the one named, with the moment that is meant; raise `RunRefusedError` where none is."""
     async with ctx.store.read() as session:
         query = select(_merchant).order_by(_merchant.c.id)
         if merchant:
             query = query.where(_merchant.c.reference == merchant)
         rows = (await session.execute(query)).mappings().all()
+        if merchant and not rows:
+            raise RunRefusedError(f"there is no merchant {merchant!r}")
         times = await moments(ctx, session, [row["id"] for row in rows])
     return [(row, _moment_of(row, times[row["id"]], on)) for row in rows]
 

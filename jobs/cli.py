@@ -8,7 +8,8 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from datetime import date, datetime
 from pathlib import Path
@@ -16,6 +17,9 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 from sqlalchemy import select
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError
+from typer.exceptions import TyperException
 
 import migrations
 from billing.gateway import GatewayError
@@ -25,7 +29,7 @@ from billing.services.context import Context
 from billing.services.founding import SetupError, found
 from billing.services.subscribing import EnrolmentError, enrol
 from billing.services.verifying import NothingToRenewError, offer_renewal
-from billing.store import DatabaseUrlError
+from billing.store import DatabaseUrlError, bare_url
 from billing.vault import VaultError
 from jobs import demo as demo_job
 from jobs import serving
@@ -36,6 +40,7 @@ from jobs.dunning_run import dun_all
 from jobs.explain import UnknownIdError, explain
 from jobs.importing import ImportFileError, name_complaints, read_subscribers
 from jobs.reconcile import reconcile
+from jobs.sandbox_process import SandboxError
 from jobs.settings import Settings, SettingsError, read_settings
 from jobs.setup_file import read_setup
 from jobs.showing import Screen
@@ -59,6 +64,8 @@ BAD_INPUT = (
     NothingToRenewError,
     GatewayError,
     MailError,
+    SandboxError,
+    serving.ServingError,
 )
 
 
@@ -66,13 +73,21 @@ class NotMigratedError(SettingsError):
     """The database has not the schema this code was written for."""
 
 
-def main() -> None:
+def main(words: Sequence[str] | None = None) -> None:
     """Run the command; bad input is one clear line on standard error and exit status 2."""
+    given = list(sys.argv[1:] if words is None else words)
     try:
-        app()
+        status = app(given or ["--help"], prog_name="turnus", standalone_mode=False)
+    except TyperException as error:
+        _refuse(f"{error.format_message().replace('Value error, ', '')} `turnus --help` says what there is.")
     except BAD_INPUT as error:
-        print(f"turnus: {error}", file=sys.stderr)  # noqa: T201 - the one line a person gets
-        raise SystemExit(2) from None
+        _refuse(str(error))
+    raise SystemExit(status)
+
+
+def _refuse(reason: str) -> NoReturn:
+    print(f"turnus: {reason}", file=sys.stderr)  # noqa: T201 - the one line a person gets
+    raise SystemExit(2) from None
 
 
 def _work(work: Callable[[Context, Settings], Awaitable[Any]]) -> Any:
@@ -81,12 +96,33 @@ def _work(work: Callable[[Context, Settings], Awaitable[Any]]) -> Any:
     Screen.log(settings.log_level)
 
     async def do() -> Any:
-        if not await migrations.is_current(settings.database_url):
+        if not await _reach(settings.database_url, _is_migrated):
             raise NotMigratedError("the database has not the current schema; run `turnus migrate` first")
         async with open_context(settings) as ctx:
             return await work(ctx, settings)
 
     return asyncio.run(do())
+
+
+async def _reach(url: str, visit: Callable[[str], Awaitable[Any]]) -> Any:
+    """Turn to the database for the first time; one that cannot be used is a bad setting."""
+    try:
+        return await visit(url)
+    except DBAPIError as error:
+        reason = str(error.orig).partition("\n")[0]
+        raise DatabaseUrlError(f"TURNUS_DATABASE_URL: {bare_url(url)} cannot be used: {reason}") from None
+
+
+async def _is_migrated(url: str) -> bool:
+    """Answer whether the schema is current; asking would make a SQLite file that is not there."""
+    return not _is_missing_file(url) and await migrations.is_current(url)
+
+
+def _is_missing_file(url: str) -> bool:
+    with suppress(ArgumentError):
+        address = make_url(url)
+        return address.get_backend_name() == "sqlite" and not Path(address.database or "").is_file()
+    return False
 
 
 def _day(on: datetime | None) -> date | None:
@@ -101,7 +137,7 @@ def _done(needs_person: bool) -> NoReturn:
 def migrate(as_json: Json = False) -> None:
     """Bring the database to the current schema."""
     settings = read_settings()
-    asyncio.run(migrations.upgrade(settings.database_url))
+    asyncio.run(_reach(settings.database_url, migrations.upgrade))
     Screen(as_json).result({"revision": migrations.head()}, f"The database is at {migrations.head()}.")
 
 
@@ -238,7 +274,13 @@ def serve(
     scheduler: Annotated[bool, typer.Option("--scheduler/--no-scheduler")] = True,
 ) -> None:
     """Serve web and scheduler; several machines may do so on one database."""
-    _work(lambda ctx, settings: serving.serve(ctx, settings, host, port, scheduler=scheduler))
+
+    async def work(ctx: Context, settings: Settings) -> None:
+        with serving.listen(host, port) as listening:
+            Screen(as_json=False).say(f"Serving {settings.public_url} at {host} port {port}; Ctrl-C ends it.")
+            await serving.serve(ctx, settings, listening, scheduler=scheduler)
+
+    _work(work)
 
 
 @app.command()
@@ -251,7 +293,7 @@ def sandbox(
     options = ["--state-dir", str(state_dir)] if state_dir else []
     options += ["--ports", str(ports)] if ports else []
     options += ["--json"] if as_json else []
-    os.execv(sys.executable, [sys.executable, "-m", "gateways.sandbox", *options])  # noqa: S606 - becomes it
+    os.execv(sys.executable, [sys.executable, "-P", "-m", "gateways.sandbox", *options])  # noqa: S606 - becomes it
 
 
 @app.command()
@@ -259,14 +301,13 @@ def demo(
     customers: Annotated[int, typer.Option("--customers", min=1, max=1_000_000)] = 60,
     no_serve: Annotated[bool, typer.Option("--no-serve", help="End after the summary.")] = False,
     prepare: Annotated[Path | None, typer.Option("--prepare", help="Set everything up in a folder and stop.")] = None,
-    port: Annotated[int, typer.Option(min=1, max=65535)] = 8000,
+    port: Annotated[int | None, typer.Option(min=1, max=65535, help="Default 8000, or any that is free.")] = None,
     as_json: Json = False,
 ) -> None:
     """Bill some months for a sample merchant through the sandbox gateways, and show what happened."""
     screen = Screen(as_json)
     Screen.log("error")
     if prepare is not None:
-        prepare.mkdir(parents=True, exist_ok=True)
         environment = asyncio.run(demo_job.prepare(prepare, customers))
         screen.result(environment, "\n".join(f"{name}={value}" for name, value in environment.items()))
         return

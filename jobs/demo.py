@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import secrets
+import signal
+import socket
 import tempfile
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -39,6 +43,7 @@ from billing.services.context import Context
 from billing.services.founding import AccountFacts, MerchantFacts, PlanFacts, PriceFacts, SetupError, found, give_clock
 from billing.services.subscribing import enrol
 from billing.services.verifying import offer_renewal
+from billing.store import bare_url
 from billing.web.pages import Demo, OpenLink
 from jobs.billing_run import run_all
 from jobs.deliver import deliver_all
@@ -49,7 +54,7 @@ from jobs.dunning_run import dun_all
 from jobs.mailbox import Mailbox, mailbox_router, receiving, render
 from jobs.reconcile import reconcile
 from jobs.sandbox_process import SandboxGateway, sandbox
-from jobs.serving import serving
+from jobs.serving import ServingError, listen, serving
 from jobs.settings import Settings
 from jobs.showing import Screen
 from jobs.wiring import open_context, open_mailer
@@ -59,6 +64,7 @@ TIMEZONE: Final = "Europe/Vienna"
 # The sandbox knows at once what it booked, so its doubts are asked about within seconds.
 SWIFT: Final = {"timeout_s": "5", "ask_delays_s": "1,2,4", "settle_s": "2"}
 LEASE_S: Final = 15
+PORT: Final = 8000
 CHUNK: Final = 5_000
 BEGINS_ON: Final = date(2026, 12, 1)
 NIGHTS: Final = tuple(BEGINS_ON + timedelta(days=each) for each in (0, 3, 7, 14, 31, 62))
@@ -98,23 +104,41 @@ class _Stage:
     read: int = 0
 
 
-async def play(customers: int, port: int, screen: Screen, *, serve: bool) -> dict[str, int]:
+async def play(customers: int, port: int | None, screen: Screen, *, serve: bool) -> dict[str, int]:
     """Play the demo, show its summary, and keep serving its pages if asked to."""
     mailbox = Mailbox()
-    with tempfile.TemporaryDirectory(prefix="turnus-demo-") as folder:
+    with tempfile.TemporaryDirectory(prefix="turnus-demo-") as folder, _listen(port) as listening:
         async with sandbox(Path(folder)) as gateways, receiving(mailbox) as smtp_url:
-            settings = _settings(Path(folder), smtp_url, port)
+            settings = _settings(Path(folder), smtp_url, listening.getsockname()[1])
             await migrations.upgrade(settings.database_url)
             async with open_context(settings) as ctx:
                 stage = _Stage(ctx, settings, gateways["mpay24"], mailbox, screen, customers)
                 routers = (mailbox_router(mailbox), _demo_router(stage))
-                async with serving(ctx, "127.0.0.1", port, routers) as until_stopped:
+                async with serving(ctx, listening, routers):
                     summary = await _perform(stage)
                     screen.result(asdict(summary), _in_words(summary))
                     if serve:
-                        screen.say(f"Open {settings.public_url}/demo to look around; Ctrl-C ends it.")
-                        await until_stopped
+                        await _look_around(screen, settings.public_url)
     return asdict(summary)
+
+
+def _listen(port: int | None) -> socket.socket:
+    """Listen where the demo is wanted; without a wish, on another port if the usual one is taken."""
+    try:
+        return listen("127.0.0.1", port or PORT)
+    except ServingError:
+        if port is None:
+            return listen("127.0.0.1", 0)
+        raise
+
+
+async def _look_around(screen: Screen, public_url: str) -> None:
+    """Wait for Ctrl-C or a signal like it, which is how the demo is meant to end."""
+    screen.say(f"Open {public_url}/demo to look around; Ctrl-C ends it.")
+    if me := asyncio.current_task():
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, me.cancel)
+    with suppress(asyncio.CancelledError):
+        await asyncio.Event().wait()
 
 
 async def prepare(folder: Path, customers: int) -> dict[str, str]:
@@ -123,10 +147,11 @@ async def prepare(folder: Path, customers: int) -> dict[str, str]:
     TURNUS_DATABASE_URL is honoured where it names a database without a merchant, so that
     nobody's own data is mixed with invented customers; else `SetupError`.
     """
-    settings = _settings(folder, "smtp://127.0.0.1:2525", 8000, os.environ.get("TURNUS_DATABASE_URL"))
+    folder = _made(folder)
+    settings = _settings(folder, "smtp://127.0.0.1:2525", PORT, os.environ.get("TURNUS_DATABASE_URL"))
+    await _refuse_others_data(settings)
     await migrations.upgrade(settings.database_url)
     async with sandbox(folder) as gateways, open_context(settings) as ctx:
-        await _refuse_others_data(ctx)
         merchant_id = await _found(ctx, gateways["mpay24"])
         today = day_in(TIMEZONE, ctx.clock.now())
         await _enrol(ctx, gateways["mpay24"], merchant_id, customers, today)
@@ -143,7 +168,7 @@ async def prepare(folder: Path, customers: int) -> dict[str, str]:
 def _settings(folder: Path, smtp_url: str, port: int, database_url: str | None = None) -> Settings:
     return Settings(
         _env_file=None,
-        database_url=database_url or f"sqlite+aiosqlite:///{folder.resolve()}/turnus.db",
+        database_url=database_url or f"sqlite+aiosqlite:///{folder}/turnus.db",
         secret_key=secrets.token_urlsafe(32),
         smtp_url=smtp_url,
         public_url=f"http://127.0.0.1:{port}",
@@ -152,10 +177,22 @@ def _settings(folder: Path, smtp_url: str, port: int, database_url: str | None =
     )
 
 
-async def _refuse_others_data(ctx: Context) -> None:
-    async with ctx.store.read() as session:
+def _made(folder: Path) -> Path:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SetupError(f"{folder}: {error.strerror}") from None
+    return folder.resolve()
+
+
+async def _refuse_others_data(settings: Settings) -> None:
+    """Look for a merchant before anything is changed, even the schema."""
+    if await migrations.current(settings.database_url) is None:
+        return
+    async with open_context(settings) as ctx, ctx.store.read() as session:
         if (await session.execute(select(func.count()).select_from(table(Merchant)))).scalar_one():
-            raise SetupError("TURNUS_DATABASE_URL names a database that has a merchant already; the demo wants its own")
+            name = bare_url(settings.database_url)
+            raise SetupError(f"{name} has a merchant already; the demo wants a database of its own")
 
 
 # --- the sample merchant ----------------------------------------------------

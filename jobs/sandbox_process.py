@@ -43,21 +43,31 @@ async def sandbox(folder: Path) -> AsyncIterator[dict[str, SandboxGateway]]:
     """Run the simulators on a folder while the block lasts; they stop by themselves if this process dies."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
-        *("-m", "gateways.sandbox", "--json", "--exit-with-parent", "--state-dir", str(folder)),
+        *("-P", "-m", "gateways.sandbox", "--json", "--exit-with-parent", "--state-dir", str(folder)),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.PIPE,
     )
+    complaints = asyncio.create_task(_last_line(process))
     try:
-        yield await _gateways(process)
+        yield await _gateways(process, complaints)
     finally:
         if process.returncode is None:
             process.terminate()
         await process.wait()
+        await complaints
 
 
-async def _gateways(process: asyncio.subprocess.Process) -> dict[str, SandboxGateway]:
+async def _last_line(process: asyncio.subprocess.Process) -> str:
+    """Read what the sandbox complains of, so that it never waits for a reader, and keep its last line."""
+    last = b""
+    async for line in process.stderr or asyncio.StreamReader():
+        last = line
+    return last.decode("utf-8", "replace").strip()
+
+
+async def _gateways(process: asyncio.subprocess.Process, complaints: asyncio.Task[str]) -> dict[str, SandboxGateway]:
     line = await process.stdout.readline() if process.stdout else b""
     if not line:
-        raise SandboxError(f"the sandbox ended with exit status {await process.wait()}")
+        raise SandboxError(await complaints or f"the sandbox ended with exit status {await process.wait()}")
     return {name: SandboxGateway(**about) for name, about in json.loads(line)["gateways"].items()}

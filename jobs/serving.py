@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import socket
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from typing import Final
 
 import uvicorn
 from fastapi import APIRouter, FastAPI
@@ -16,10 +18,29 @@ from jobs.scheduler import scheduled
 from jobs.settings import Settings
 from jobs.wiring import open_mailer
 
+BACKLOG: Final = 2048
 
-async def serve(
-    ctx: Context, settings: Settings, host: str, port: int, *, scheduler: bool, routers: Sequence[APIRouter] = ()
-) -> None:
+
+class ServingError(OSError):
+    """An address that cannot be listened on; the message says which and why."""
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Take connections at an address, or raise `ServingError`; port 0 is any that is free."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    # The protocol is named because asyncio switches Nagle's delay off only then, which costs an answer 40 ms.
+    listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((host, port))
+        listening.listen(BACKLOG)
+    except OSError as error:
+        listening.close()
+        raise ServingError(f"nothing can be served at {host} port {port}: {error.strerror}") from None
+    return listening
+
+
+async def serve(ctx: Context, settings: Settings, listening: socket.socket, *, scheduler: bool) -> None:
     """Serve until the process is told to stop; requests and work under way are let finish."""
 
     @asynccontextmanager
@@ -31,35 +52,44 @@ async def serve(
             async with scheduled(ctx, settings, mailer):
                 yield
 
-    await _server(create_app(ctx, routers=routers, lifespan=living), host, port).serve()
+    server = _server(create_app(ctx, lifespan=living))
+    with _stopped_by_signals(server):
+        await server.serve(sockets=[listening])
 
 
 @asynccontextmanager
-async def serving(
-    ctx: Context, host: str, port: int, routers: Sequence[APIRouter] = ()
-) -> AsyncIterator[asyncio.Task[None]]:
-    """Serve the web alone while the block lasts, connections being taken from its first moment on.
-
-    What is given is over when somebody stops the process before.
-    """
+async def serving(ctx: Context, listening: socket.socket, routers: Sequence[APIRouter] = ()) -> AsyncIterator[None]:
+    """Serve the web alone while the block lasts; a signal ends the block, and that the serving."""
     server = _server(create_app(ctx, routers=routers))
-    with socket.create_server((host, port)) as listening:
-        task = asyncio.create_task(server.serve(sockets=[listening]))
-        try:
-            yield task
-        finally:
-            server.should_exit = True
-            await task
+    task = asyncio.create_task(server.serve(sockets=[listening]))
+    try:
+        yield
+    finally:
+        server.should_exit = True
+        await task
 
 
-def _server(app: FastAPI, host: str = "", port: int = 0) -> uvicorn.Server:
-    config = uvicorn.Config(
-        app,
-        host=host,
-        port=port,
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        timeout_keep_alive=30,
-    )
-    return uvicorn.Server(config)
+class _Server(uvicorn.Server):
+    """A server that leaves signals to its caller: the library's own would kill the process after serving."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+@contextmanager
+def _stopped_by_signals(server: uvicorn.Server) -> Iterator[None]:
+    """Let a signal end the serving, and a second Ctrl-C the waiting for what is under way."""
+    loop, numbers = asyncio.get_running_loop(), (signal.SIGINT, signal.SIGTERM)
+    for number in numbers:
+        loop.add_signal_handler(number, server.handle_exit, number, None)
+    try:
+        yield
+    finally:
+        for number in numbers:
+            loop.remove_signal_handler(number)
+
+
+def _server(app: FastAPI) -> uvicorn.Server:
+    config = uvicorn.Config(app, log_config=None, access_log=False, server_header=False, timeout_keep_alive=30)
+    return _Server(config)

@@ -69,6 +69,7 @@ def read_settings() -> Settings:
 
 
 def _plain(kind: str, message: str) -> str:
-    if kind == "missing":
-        return f"is not set; it takes any text of at least {KEY_CHARS_MIN} characters"
+    if kind in ("missing", "string_too_short"):
+        is_short = "is too short" if kind == "string_too_short" else "is not set"
+        return f"{is_short}; it takes any text of at least {KEY_CHARS_MIN} characters"
     return message.removeprefix("Value error, ")

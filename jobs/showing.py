@@ -54,6 +54,9 @@ class Screen:
         if self.as_json:
             self.result(_joined(reports) | {"dry_run": dry_run}, "")
             return
+        if not reports:
+            self.out.print("There is no merchant yet: describe one with `turnus setup FILE.toml`.")
+            return
         rows = Table(box=None, pad_edge=False)
         rows.add_column("merchant")
         rows.add_column("day")

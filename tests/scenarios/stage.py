@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -43,7 +42,7 @@ from jobs.doctor import Breach, examine
 from jobs.dunning_run import dun_all
 from jobs.mailbox import Letter, Mailbox, receiving
 from jobs.reconcile import reconcile
-from jobs.serving import serving
+from jobs.serving import listen, serving
 from jobs.settings import Settings
 from jobs.wiring import open_context, open_mailer
 from tests.contract.sandbox import Sandbox, fill_in, submit
@@ -346,28 +345,22 @@ async def until(ask: Callable[[], Awaitable[Any]], enough: Callable[[Any], bool]
     return found
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as held:
-        port: int = held.getsockname()[1]
-        return port
-
-
 @asynccontextmanager
 async def raised(database_url: str, sandbox: Sandbox) -> AsyncIterator[Stage]:
     """Raise the curtain: serve the web, take mails, and clear it all away at the end."""
-    mailbox, port = Mailbox(), free_port()
+    mailbox, listening = Mailbox(), listen("127.0.0.1", 0)
     async with receiving(mailbox) as smtp_url:
         settings = Settings(
             _env_file=None,
             database_url=database_url,
             secret_key=SECRET,
             smtp_url=smtp_url,
-            public_url=f"http://127.0.0.1:{port}",
+            public_url=f"http://127.0.0.1:{listening.getsockname()[1]}",
             lease_s=15,
         )
         async with (
             open_context(settings) as ctx,
-            serving(ctx, "127.0.0.1", port),
+            serving(ctx, listening),
             httpx.AsyncClient(trust_env=False, timeout=20) as http,
         ):
             yield Stage(ctx, settings, sandbox, mailbox, Browser(http))
