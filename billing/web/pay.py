@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Any
 
 from fastapi import APIRouter, Form, Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from billing import subscriptions
+from billing import dunning, subscriptions
 from billing.clock import day_in
+from billing.dunning import StepKind
 from billing.gateway import Declined as DeclinedOutcome
 from billing.gateway import Refused
 from billing.periods import Interval, Unit
@@ -70,7 +72,10 @@ async def brand_style(request: Request, link_token: str) -> Response:
     link_id = _read(request, link_token)
     if link_id is None:
         return Response(status_code=404)
-    seen = await visit(request.app.state.ctx, link_id)
+    try:
+        seen = await visit(request.app.state.ctx, link_id)
+    except LinkError:
+        return Response(status_code=404)
     return Response(pages.brand_css(_brand(seen)), media_type="text/css")
 
 
@@ -105,10 +110,10 @@ def _page(request: Request, seen: Visit, token: str, came: str) -> Page:
         case Standing.CONFIRMING if came == "success" or not seen.page_open:
             return _confirming(seen, base)
         case _:
-            return _offer(seen, base, token, came)
+            return _offer(seen, base, token, came, _access_until(request, seen))
 
 
-def _offer(seen: Visit, base: dict[str, Any], token: str, came: str) -> Page:
+def _offer(seen: Visit, base: dict[str, Any], token: str, came: str, access_until: date | None) -> Page:
     """Offer to pay or to renew, saying first what did not happen if the customer has just been away."""
     declined = came == "error" or (seen.attempt is not None and "declined" in seen.attempt["evidence"])
     common: dict[str, Any] = base | {"gateway": _gateway(seen), "action": f"/p/{token}"}
@@ -117,7 +122,8 @@ def _offer(seen: Visit, base: dict[str, Any], token: str, came: str) -> Page:
         facts: dict[str, Any] = {"amount": seen.amount, "plan": _title(seen), "means": means_of(seen.subscription)}
         renewal = pages.RenewDeclined if declined else pages.RenewCanceled if came == "cancel" else pages.RenewReady
         return renewal(**common, **facts)
-    common |= {"bill": bill_of(_invoice(seen)), "link_until": last_day_of(seen.link, seen.merchant["timezone"])}
+    until = {"access_until": access_until, "link_until": last_day_of(seen.link, seen.merchant["timezone"])}
+    common |= {"bill": bill_of(_invoice(seen))} | until
     ready = pages.Declined if declined else pages.CanceledBack if came == "cancel" else pages.Ready
     return ready(**common)
 
@@ -184,6 +190,16 @@ def _invoice(seen: Visit) -> Any:
     if seen.invoice is None:
         raise LinkError(str(seen.link["id"]))
     return seen.invoice
+
+
+def _access_until(request: Request, seen: Visit) -> date | None:
+    """Return the day on which dunning will pause the customer's access, while it has not yet."""
+    ctx: Context = request.app.state.ctx
+    invoice = seen.invoice
+    if invoice is None or invoice["dunned_since"] is None:
+        return None
+    steps = dunning.steps_ahead(ctx.ladder, invoice["dunned_since"], seen.moment.today, retry=False)
+    return next((step.on for step in steps if step.kind == StepKind.PAUSE), None)
 
 
 def _number(seen: Visit) -> str:
