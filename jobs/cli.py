@@ -38,7 +38,7 @@ from jobs.deliver import deliver_all
 from jobs.doctor import PROMISES, examine
 from jobs.dunning_run import dun_all
 from jobs.explain import UnknownIdError, explain
-from jobs.importing import ImportFileError, name_complaints, read_subscribers
+from jobs.importing import ImportFileError, read_subscribers
 from jobs.reconcile import reconcile
 from jobs.sandbox_process import SandboxError
 from jobs.settings import Settings, SettingsError, read_settings
@@ -82,7 +82,7 @@ def main(words: Sequence[str] | None = None) -> None:
         _refuse(f"{error.format_message().replace('Value error, ', '')} `turnus --help` says what there is.")
     except BAD_INPUT as error:
         _refuse(str(error))
-    raise SystemExit(status)
+    raise SystemExit(status or 0)
 
 
 def _refuse(reason: str) -> NoReturn:
@@ -158,13 +158,13 @@ def import_(
     as_json: Json = False,
 ) -> None:
     """Import customers, profiles and subscriptions from CSV: all rows or none."""
-    subscribers = read_subscribers(file)
+    sheet = read_subscribers(file)
 
     async def work(ctx: Context, _: Settings) -> dict[str, int]:
         try:
-            return asdict(await enrol(ctx, await _merchant_id(ctx, merchant), subscribers, dry_run=dry_run))
+            return asdict(await enrol(ctx, await _merchant_id(ctx, merchant), sheet.subscribers, dry_run=dry_run))
         except EnrolmentError as error:
-            raise ImportFileError(name_complaints(file, error.complaints)) from None
+            raise ImportFileError(sheet.name(error.complaints)) from None
 
     counts = _work(work)
     verb = "would be added" if dry_run else "added"

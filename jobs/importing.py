@@ -93,7 +93,20 @@ COLUMNS: Final[Mapping[str, _Column]] = {
 }
 
 
-def read_subscribers(path: Path) -> list[Subscriber]:
+@dataclass(frozen=True, slots=True)
+class Sheet:
+    """A file's subscribers, and the line on which each of them ends."""
+
+    path: Path
+    subscribers: list[Subscriber]
+    lines: list[int]
+
+    def name(self, complaints: Iterable[Complaint]) -> str:
+        """Return one line for each complaint, naming the file, the line and the column."""
+        return "\n".join(_name(self.path, self.lines[each.place], each) for each in complaints)
+
+
+def read_subscribers(path: Path) -> Sheet:
     """Return the file's subscribers, or raise `ImportFileError` with a line for each thing that is wrong."""
     try:
         text = path.read_text("utf-8-sig")
@@ -106,9 +119,8 @@ def read_subscribers(path: Path) -> list[Subscriber]:
     return _read_rows(path, reader)
 
 
-def name_complaints(path: Path, complaints: Iterable[Complaint]) -> str:
-    """Return one line for each complaint, naming the file, the line and the column."""
-    return "\n".join(f"{path}:{each.place + 2}: {each.column}: {each.reason}" for each in complaints)
+def _name(path: Path, line: int, complaint: Complaint) -> str:
+    return f"{path}:{line}: {complaint.column}: {complaint.reason}"
 
 
 def _check_header(path: Path, header: Iterable[str]) -> None:
@@ -121,21 +133,22 @@ def _check_header(path: Path, header: Iterable[str]) -> None:
         raise ImportFileError(f"{path}:1: {missing[0]}: the column is missing")
 
 
-def _read_rows(path: Path, reader: csv.DictReader[str]) -> list[Subscriber]:
-    rows: list[Subscriber] = []
-    wrong: list[str] = []
+def _read_rows(path: Path, reader: csv.DictReader[str]) -> Sheet:
+    """Read row by row; blank lines and quoted ones that go on below are why a row's line is asked for."""
+    sheet, wrong = Sheet(path, [], []), []
     try:
         for place, row in enumerate(reader):
             values, complaints = _read_row(place, row)
-            wrong += [name_complaints(path, complaints)] if complaints else []
-            rows += [] if complaints else [Subscriber(**values)]
+            wrong += [_name(path, reader.line_num, each) for each in complaints]
+            sheet.lines.append(reader.line_num)
+            sheet.subscribers.extend([] if complaints else [Subscriber(**values)])
     except csv.Error as error:
-        wrong.append(f"{path}:{reader.line_num}: {error}")
+        wrong.append(f"{path}:{reader.reader.line_num}: {error}")
     if wrong:
         raise ImportFileError("\n".join(wrong))
-    if not rows:
+    if not sheet.subscribers:
         raise ImportFileError(f"{path}: there is no row below the header")
-    return rows
+    return sheet
 
 
 def _read_row(place: int, row: Mapping[str | None, Any]) -> tuple[dict[str, Any], list[Complaint]]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
@@ -28,10 +29,14 @@ def _zone(name: str) -> str:
     return name
 
 
+_ACCENT: Final = r"|#[0-9a-fA-F]{6}(,#[0-9a-fA-F]{6}){2};#[0-9a-fA-F]{6}(,#[0-9a-fA-F]{6}){2}"
+
+
 def _accent(text: str) -> str:
-    if text:
-        for accent, scheme in zip(accents_of(text), ("light", "dark"), strict=True):
-            check_accent(accent, scheme)
+    if not re.fullmatch(_ACCENT, text):
+        raise ValueError("write it like #0b5cad,#ffffff,#e8f1fb;#7cb7f2,#0f151a,#16293b: colour, ink and soft, twice")
+    for accent, scheme in zip(accents_of(text), ("light", "dark"), strict=True):
+        check_accent(accent, scheme)
     return text
 
 
