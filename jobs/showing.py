@@ -57,9 +57,9 @@ class Screen:
         if not reports:
             self.out.print("There is no merchant yet: describe one with `turnus setup FILE.toml`.")
             return
-        rows = Table(box=None, pad_edge=False)
+        rows = Table(box=None, pad_edge=False, collapse_padding=True)
         rows.add_column("merchant")
-        rows.add_column("day")
+        rows.add_column("day", no_wrap=True, min_width=10)
         for name in _COLUMNS:
             rows.add_column(name, justify="right")
         for report in reports:

@@ -69,6 +69,9 @@ class Shell:
         for name, value in settings.items():
             self.environment.setenv(f"TURNUS_{name}", value)
 
+    def setting(self, name: str) -> str:
+        return os.environ[f"TURNUS_{name}"]
+
     def write(self, name: str, text: str) -> Path:
         path = self.folder / name
         path.write_text(text, "utf-8")
@@ -90,7 +93,7 @@ HEADER = "customer,name,email,subscription,price,anchor_on,billed_until,account,
 ROW = "C1,Anna Huber,anna@example.net,S1,solo/monthly,2026-01-31,2026-01-31,main,C1"
 
 
-def row(number: int, day: str = "2026-01-31") -> str:
+def row(number: int, day: str = "2060-01-31") -> str:
     return f"C{number},Anna Huber,anna{number}@example.net,S{number},solo/monthly,{day},{day},main,C{number}"
 
 
