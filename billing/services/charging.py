@@ -75,12 +75,14 @@ async def charge_ready(ctx: Context, merchant_id: int, heard: Heard) -> None:
     this at once: each claims pages of its own.
     """
     places = asyncio.Semaphore(ctx.in_flight_max)
+    errands = await _claim(ctx, merchant_id)
     async with _settler(ctx, heard) as answers, asyncio.TaskGroup() as sending:
-        while errands := await _claim(ctx, merchant_id):
+        while errands:
             for errand in errands:
                 await places.acquire()
                 task = sending.create_task(_send(ctx, errand, answers))
                 task.add_done_callback(lambda _: places.release())
+            errands = await _claim(ctx, merchant_id)
 
 
 async def _send(ctx: Context, errand: Errand, answers: asyncio.Queue[News | None]) -> None:

@@ -64,14 +64,15 @@ from billing.models import Checkout as CheckoutRow
 from billing.money import Money
 from billing.periods import Interval, Unit
 from billing.pricing import Terms
-from billing.services.context import Context, Gateways
+from billing.services.context import Context, Gateways, Moment
 from billing.services.founding import AccountFacts, MerchantFacts, PlanFacts, PriceFacts, found, give_clock
 from billing.services.hearing import receive, settle_notification
-from billing.services.invoicing import RunScope
+from billing.services.invoicing import RunScope, issue_page
 from billing.services.messaging import Owed, give_links
 from billing.services.paying import Opened, pay
+from billing.services.recovering import take_steps, try_unsent_again
 from billing.services.subscribing import Subscriber, enrol
-from billing.store import Store
+from billing.store import Store, after_s, insert_unless
 from billing.subscriptions import Collection
 from billing.vault import Vault
 from jobs.billing_run import Report, run_all
@@ -407,7 +408,6 @@ _MACHINE_TIMES: Mapping[Table, Sequence[str]] = {
     table(Attempt): ("sent_at", "lease_until", "ask_at"),
     table(Operation): ("lease_until", "ask_at"),
     table(CheckoutRow): ("opened_at", "closes_at"),
-    table(Message): ("next_try_at",),
     table(Notification): ("received_at",),
 }
 
@@ -458,7 +458,7 @@ class World:
         """Ask about what is due now."""
         return await reconcile(self.ctx)
 
-    async def clear_up(self, rounds: int = 8) -> None:
+    async def clear_up(self, rounds: int = 4) -> None:
         """Let hours pass and reconcile again and again, as the timetable would."""
         for _ in range(rounds):
             await self.pass_time(3600)
@@ -490,6 +490,17 @@ class World:
     def next_day(self, days: int = 1) -> None:
         """Let business time go on."""
         self.clock.advance(timedelta(days=days))
+
+    async def until(self, happened: Callable[[], bool]) -> None:
+        """Let others work until something has happened, but not for ever."""
+        async with asyncio.timeout(20):
+            while not happened():  # noqa: ASYNC110 - what happens is the engine's business, which knows no event of ours
+                await asyncio.sleep(0.005)
+
+    async def let_mails_be_due(self) -> None:
+        """Let the wait for the next try of every queued mail be over."""
+        async with self.store.write() as session:
+            await session.execute(update(table(Message)).values(next_try_at=after_s()))
 
     # Reading.
 
@@ -539,6 +550,25 @@ class World:
         """Change a stored profile behind the engine's back."""
         await self.change(Profile, id_, **values)
 
+    async def issue_again(self) -> None:
+        """Do the first half of a night: what is due and what could not be sent is ready, and nothing has left."""
+        scope = await self.begin_run()
+        moment = Moment("Europe/Vienna", scope.now)
+        await try_unsent_again(self.ctx, self.merchant_id, moment, scope.run_id)
+        while await issue_page(self.ctx, scope):
+            pass
+        await self.change(Run, scope.run_id, state="finished")
+
+    async def issue_dunning(self) -> None:
+        """Do the first half of a day's dunning: what is to be charged is ready, and nothing has left."""
+        await take_steps(self.ctx, self.merchant_id, Moment("Europe/Vienna", self.clock.now()))
+
+    async def beside(self, reference: str) -> World:
+        """Return a second merchant's world in the same database, with another bank's customers."""
+        other = replace(self)
+        other.merchant_id = await found(self.ctx, facts(reference=reference, number_prefix=reference))
+        return other
+
     async def begin_run(self) -> RunScope:
         """Begin a run as the job does, and take no work for it yet."""
         on = self.clock.now().date()
@@ -548,12 +578,18 @@ class World:
         async with self.store.write() as session:
             made = await session.execute(insert(table(Run)).values(**row).returning(table(Run).c.id))
             run_id = made.scalar_one()
-            await session.execute(insert(table(NumberSeries)).values(**series))
+            await session.execute(
+                insert_unless(session, table(NumberSeries), ["merchant_id", "prefix"]).values(**series)
+            )
         return RunScope(run_id, self.merchant_id, on, self.clock.now(), f"NA-{on.year}-", CatchUp.EACH)
 
     async def open_account_again(self) -> None:
         """Say that the operator has mended the credentials."""
         await found(self.ctx, facts())
+
+    def with_context(self, **changed: Any) -> World:
+        """Return the same world with other rules of the house."""
+        return replace(self, ctx=replace(self.ctx, **changed))
 
     async def twin(self) -> World:
         """Return the same world as another process sees it."""
