@@ -99,7 +99,7 @@ async def deliver(ctx: Context, postman: Postman) -> Counter[MessageState]:
         async with ctx.store.read() as session:
             facts = await _gather(ctx, session, messages)
         for place, message in enumerate(messages):
-            if monotonic() > deadline:
+            if place and monotonic() > deadline:
                 await _give_back(ctx, messages[place:], 0)
                 break
             try:
@@ -133,11 +133,11 @@ async def _claim(ctx: Context) -> list[RowMapping]:
 
 
 async def _send(ctx: Context, postman: Postman, message: RowMapping, facts: _Facts) -> tuple[MessageState, str]:
-    kind = MailKind(message["step"].split(" ")[0])
-    invoice = facts.invoices.get(message["context"].get("invoice_id") or 0)
-    if kind in _ASKS_FOR_MONEY and invoice is not None and invoice["state"] != InvoiceState.OPEN:
-        return MessageState.DROPPED, f"the invoice is {invoice['state']} by now"
     try:
+        kind = MailKind(message["step"].split(" ")[0])
+        invoice = facts.invoices.get(message["context"].get("invoice_id") or 0)
+        if kind in _ASKS_FOR_MONEY and invoice is not None and invoice["state"] != InvoiceState.OPEN:
+            return MessageState.DROPPED, f"the invoice is {invoice['state']} by now"
         await postman.send(render(_letter(ctx, kind, message, facts)), _envelope(ctx, message, facts))
     except MailAccountError:
         raise
