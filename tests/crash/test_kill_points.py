@@ -8,7 +8,7 @@ import pytest
 
 from billing.models import Attempt, Message
 from billing.services.outbox import deliver
-from tests.billing.services.support import Crash, World, approve, decline, lose_after, lose_before, not_sent
+from tests.billing.services.support import Act, Crash, World, approve, decline, lose_after, lose_before, not_sent
 from tests.crash.support import DyingStore, Postman, seen_by
 
 POINTS_MIN = 8
@@ -36,7 +36,8 @@ async def died(world: World, postman: Postman, at: int, *, committed: bool) -> b
 @pytest.mark.parametrize("committed", [False, True])
 async def test_whoever_dies_where_ever_in_the_night_everybody_is_charged_once(world: World, committed: bool) -> None:
     """One customer pays, one is declined, one answer is lost after and one before it was booked, one never leaves."""
-    postman, acts = Postman(), ([approve], [decline()] * 4, [lose_after], [lose_before], [not_sent])
+    acts: list[list[Act]] = [[approve], [decline()] * 4, [lose_after], [lose_before], [not_sent]]
+    postman = Postman()
     for at in count(1):
         first = len(await world.rows(Attempt, number=1))
         await world.subscribe(len(acts))
@@ -45,7 +46,7 @@ async def test_whoever_dies_where_ever_in_the_night_everybody_is_charged_once(wo
         if not await died(world, postman, at, committed=committed):
             break
         for _ in range(2):
-            await world.clear_up(2)
+            await world.clear_up(1)
             await world.run()
         await world.let_mails_be_due()
         await night(world, postman)

@@ -11,7 +11,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
-from sqlalchemy import Table, event, insert, select, update
+from sqlalchemy import Table, event, insert, literal_column, select, update
 
 from billing.clock import ManualClock
 from billing.gateway import (
@@ -479,13 +479,13 @@ class World:
 
     async def pass_time(self, seconds: float) -> None:
         """Let time pass for the database's clock, by putting what it rules back by as much."""
+        earlier = "{} - interval '{} seconds'"
+        if self.store.is_sqlite:
+            earlier = "strftime('%Y-%m-%d %H:%M:%f000', {}, '-{} seconds')"
         async with self.store.write() as session:
             for of, names in _MACHINE_TIMES.items():
-                key = next(iter(of.primary_key))
-                for row in (await session.execute(select(of))).mappings().all():
-                    earlier = {name: row[name] - timedelta(seconds=seconds) for name in names if row[name] is not None}
-                    if earlier:
-                        await session.execute(update(of).where(key == row[key.name]).values(**earlier))
+                values: dict[str, Any] = {name: literal_column(earlier.format(name, seconds)) for name in names}
+                await session.execute(update(of).values(values))
 
     def next_day(self, days: int = 1) -> None:
         """Let business time go on."""
