@@ -39,7 +39,7 @@ class machine_time(FunctionElement[datetime]):  # noqa: N801
 
 @compiles(machine_time, "postgresql")
 def _postgresql_time(element: machine_time, compiler: SQLCompiler, **kw: Any) -> str:
-    return f"(clock_timestamp() + make_interval(secs => {compiler.process(element.clauses, **kw)}))"
+    return f"(statement_timestamp() + make_interval(secs => {compiler.process(element.clauses, **kw)}))"
 
 
 @compiles(machine_time, "sqlite")
