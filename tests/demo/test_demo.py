@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -19,8 +18,11 @@ import httpx
 import pytest
 
 from tests.conftest import Databases
+from tests.contract.sandbox import running
+from tests.jobs.conftest import TURNUS, Shell, bare
 
-TURNUS = Path(sys.executable).with_name("turnus")
+__all__ = ["bare"]
+
 CUSTOMERS = 40
 KEYS = [
     "customers",
@@ -38,20 +40,17 @@ KEYS = [
 
 @dataclass(frozen=True)
 class Place:
-    """A prepared folder, with the simulators running on it."""
+    """A prepared folder, with the simulators running on it, and a shell that has its environment."""
 
     folder: Path
-    environment: dict[str, str]
+    shell: Shell
     address: str
-
-    def turnus(self, *words: str) -> subprocess.CompletedProcess[str]:
-        return turnus(*words, cwd=self.folder, environment=self.environment)
 
     def start(self, *words: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
             [TURNUS, *words],
             cwd=self.folder,
-            env=plain() | self.environment,
+            env=os.environ,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -75,26 +74,8 @@ class Place:
         assert sum(row["state"] == "booked" for row in rows) > CUSTOMERS * 0.7
 
 
-def plain() -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if not name.startswith("TURNUS_")}
-
-
-def turnus(
-    *words: str | Path, cwd: Path, environment: dict[str, str] | None = None
-) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [TURNUS, *words],
-        cwd=cwd,
-        env=plain() | (environment or {}),
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-
-
 @contextmanager
-def simulators(folder: Path) -> Iterator[str]:
+def turnus_sandbox(folder: Path) -> Iterator[str]:
     """Run `turnus sandbox` on a folder; it must end by itself, and well, when told to."""
     process = subprocess.Popen([TURNUS, "sandbox", "--state-dir", folder, "--json"], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
@@ -108,49 +89,47 @@ def simulators(folder: Path) -> Iterator[str]:
 
 
 @pytest.fixture
-def place(databases: Databases, dialect: str, tmp_path: Path) -> Iterator[Place]:
+def place(bare: Shell, databases: Databases, dialect: str, tmp_path: Path) -> Iterator[Place]:
     """Prepare a folder on either kind of database, and start the simulators on it."""
     folder = tmp_path / "prepared"
     with databases.empty(dialect, tmp_path) as address:
-        own = {"TURNUS_DATABASE_URL": address} if dialect == "postgresql" else {}
-        done = turnus(
-            "demo", "--prepare", folder, "--customers", str(CUSTOMERS), "--json", cwd=tmp_path, environment=own
-        )
-        assert done.returncode == 0, done.stderr
-        environment = json.loads(done.stdout)
-        with simulators(folder) as base_url:
-            yield Place(folder, environment, base_url)
+        if dialect == "postgresql":
+            bare.set(DATABASE_URL=address)
+        prepared = bare("demo", "--prepare", folder, "--customers", str(CUSTOMERS), "--json").json
+        bare.set(**{name.removeprefix("TURNUS_"): value for name, value in prepared.items()})
+        with running(folder) as gateways:
+            yield Place(folder, bare, gateways["mpay24"]["base_url"])
 
 
-def test_the_demo_recovers_money_over_http_and_breaks_no_promise(tmp_path: Path) -> None:
-    done = turnus("demo", "--no-serve", "--json", "--customers", "25", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    summary = json.loads(done.stdout.splitlines()[-1])
+def test_the_demo_recovers_money_over_http_and_breaks_no_promise(bare: Shell) -> None:
+    done = bare.apart("demo", "--no-serve", "--json", "--customers", "25")
+    assert done.status == 0, done.err
+    summary = json.loads(done.out.splitlines()[-1])
     assert list(summary) == KEYS
     assert (summary["customers"], summary["nights"], summary["doctor_breaches"]) == (25, 6, 0)
     assert summary["invoiced"] >= 25 * 3
     assert summary["charged"] + summary["recovered"] <= summary["invoiced"]
     assert min(summary[key] for key in KEYS[:-1]) > 0
-    assert list(tmp_path.iterdir()) == []
+    assert list(bare.folder.iterdir()) == []
 
 
 def test_two_runs_at_once_share_the_night_and_a_third_charges_nobody(place: Place) -> None:
     place.slow_down(100)
-    place.environment["TURNUS_IN_FLIGHT_MAX"] = "4"
+    place.shell.set(IN_FLIGHT_MAX="4")
     both = [place.start("run", "--json") for _ in range(2)]
     said = [process.communicate(timeout=120) for process in both]
     assert [process.returncode for process in both] == [0, 0], said
     place.check_that_each_was_charged_once()
 
-    again = json.loads(place.turnus("run", "--json").stdout)
+    again = place.shell("run", "--json").json
     assert {again[key] for key in ("due", "invoiced", "charged", "declined", "unknown")} == {0}
     place.check_that_each_was_charged_once()
-    assert place.turnus("doctor").returncode == 0
+    assert place.shell("doctor").status == 0
 
 
 def test_a_run_that_is_killed_is_finished_by_the_next_ones_and_charges_each_once(place: Place) -> None:
     place.slow_down(700)
-    place.environment.update(TURNUS_IN_FLIGHT_MAX="8", TURNUS_LEASE_S="6")
+    place.shell.set(IN_FLIGHT_MAX="8", LEASE_S="6")
     killed = place.start("run", "--json")
     try:
         wait_until(lambda: len(place.ledger()) >= 10)
@@ -160,32 +139,39 @@ def test_a_run_that_is_killed_is_finished_by_the_next_ones_and_charges_each_once
     assert len(place.ledger()) < CUSTOMERS
     place.slow_down(0)
 
-    assert place.turnus("run", "--json").returncode == 0
-    settled = json.loads(place.turnus("reconcile", "--wait", "60", "--json").stdout)
+    assert place.shell("run").status == 0
+    settled = place.shell("reconcile", "--wait", "60", "--json").json
     assert settled["in_doubt"] == 0
     # What the dead one had claimed and never sent is free again, and goes out with the next run.
-    assert place.turnus("run", "--json").returncode == 0
+    assert place.shell("run").status == 0
     place.check_that_each_was_charged_once()
-    assert place.turnus("doctor").returncode == 0
+    assert place.shell("doctor").status == 0
 
 
-def test_preparing_refuses_a_database_that_has_a_merchant_and_changes_nothing(tmp_path: Path) -> None:
-    first = turnus("demo", "--prepare", "first", "--customers", "1", cwd=tmp_path)
-    assert first.returncode == 0
-    settings = dict(line.split("=", 1) for line in first.stdout.splitlines())
-    before = (tmp_path / "first" / "turnus.db").read_bytes()
-    done = turnus("demo", "--prepare", "other", cwd=tmp_path, environment=settings)
-    assert (done.returncode, done.stdout) == (2, "")
-    [line] = done.stderr.splitlines()
-    assert line.endswith("has a merchant already; the demo wants a database of its own")
-    assert (tmp_path / "first" / "turnus.db").read_bytes() == before
-    assert list((tmp_path / "other").iterdir()) == []
+def test_preparing_refuses_a_database_that_has_a_merchant_and_changes_nothing(bare: Shell) -> None:
+    settings = dict(line.split("=", 1) for line in bare("demo", "--prepare", "first", "--customers", "1").out.split())
+    before = (bare.folder / "first" / "turnus.db").read_bytes()
+    bare.set(DATABASE_URL=settings["TURNUS_DATABASE_URL"])
+    assert bare("demo", "--prepare", "other").refusal.endswith(
+        "has a merchant already; the demo wants a database of its own"
+    )
+    assert (bare.folder / "first" / "turnus.db").read_bytes() == before
+    assert list((bare.folder / "other").iterdir()) == []
 
 
-def test_the_sandbox_refuses_a_folder_in_one_line(tmp_path: Path) -> None:
-    done = turnus("sandbox", "--state-dir", "/proc/nowhere", cwd=tmp_path)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "sandbox: the state folder /proc/nowhere cannot be used: No such file or directory\n"
+def test_the_sandbox_comes_back_on_the_port_and_with_the_profiles_of_its_folder(bare: Shell) -> None:
+    bare("demo", "--prepare", "here", "--customers", "3")
+    port = json.loads((bare.folder / "here" / "sandbox.json").read_text())["ports"]["mpay24"]
+    with turnus_sandbox(bare.folder / "here") as address:
+        assert address == f"http://127.0.0.1:{port}"
+        profiles = httpx.get(f"{address}/_sandbox/profiles?customer_id=C0000003", trust_env=False).json()["profiles"]
+        assert len(profiles) == 1
+
+
+def test_the_sandbox_refuses_a_folder_in_one_line(bare: Shell) -> None:
+    said = bare.apart("sandbox", "--state-dir", "/proc/nowhere")
+    assert (said.status, said.out) == (2, "")
+    assert said.err == "sandbox: the state folder /proc/nowhere cannot be used: No such file or directory\n"
 
 
 def wait_until(enough: Any) -> None:
