@@ -9,6 +9,7 @@ from importlib.resources import files
 
 import structlog
 from fastapi import APIRouter, FastAPI, Request
+from fastapi.exceptions import RequestValidationError
 from sqlalchemy import text
 from starlette.exceptions import HTTPException
 from starlette.middleware.base import RequestResponseEndpoint
@@ -48,6 +49,7 @@ def create_app(ctx: Context, *, routers: Sequence[APIRouter] = (), lifespan: Lif
         app.include_router(router)
     app.add_api_route("/health", _health)
     app.add_exception_handler(HTTPException, _not_found)
+    app.add_exception_handler(RequestValidationError, _not_found)
     app.add_exception_handler(Exception, _failed)
     app.middleware("http")(_guard)
     return app

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, BackgroundTasks, Request
+from typing import Annotated
+
+from fastapi import APIRouter, BackgroundTasks, Path, Request
 from starlette.responses import PlainTextResponse, Response
 
 from billing.gateway import RawMessage
@@ -11,9 +13,11 @@ from billing.services.hearing import BODY_BYTES_MAX, receive, settle_notificatio
 
 router = APIRouter()
 
+_Id = Annotated[int, Path(ge=1, lt=2**63)]
+
 
 @router.api_route("/n/{account_id}/{key}/{proof}", methods=["GET", "POST"])
-async def hear(request: Request, account_id: int, key: str, proof: str, later: BackgroundTasks) -> Response:
+async def hear(request: Request, account_id: _Id, key: str, proof: str, later: BackgroundTasks) -> Response:
     """Take a gateway's notification of one attempt."""
     ctx: Context = request.app.state.ctx
     message = RawMessage(

@@ -22,14 +22,17 @@ from billing.web.pages import Consent, Page, Pages, Way, choose_language
 
 router = APIRouter()
 
+# Link checkers ask for the head of a page first, and call a link dead that has none.
+_LOOK = ["GET", "HEAD"]
 
-@router.get("/p/{token}")
+
+@router.api_route("/p/{token}", methods=_LOOK)
 async def show(request: Request, token: str) -> Response:
     """Show what the link is worth; this changes nothing, since mail scanners open links too."""
     return await _show(request, token)
 
 
-@router.get("/p/{token}/back")
+@router.api_route("/p/{token}/back", methods=_LOOK)
 async def back(request: Request, token: str, way: str = "") -> Response:
     """Show where the payment stands for a customer who comes back; what the address says is never the result."""
     link_id = _read(request, token)
@@ -61,20 +64,19 @@ async def fresh(request: Request, token: str) -> Response:
     link_id = _read(request, token)
     if link_id is None:
         return await _show(request, token)
-    await send_fresh_link(request.app.state.ctx, link_id)
+    try:
+        await send_fresh_link(request.app.state.ctx, link_id)
+    except LinkError:
+        return await _show(request, token)
     seen = await visit(request.app.state.ctx, link_id)
     return _render(request, pages.FreshLinkSent(brand=_brand(seen)), seen)
 
 
-@router.get("/brand/{link_token}.css")
+@router.api_route("/brand/{link_token}.css", methods=_LOOK)
 async def brand_style(request: Request, link_token: str) -> Response:
     """Return the merchant's colours for the pages of one link."""
-    link_id = _read(request, link_token)
-    if link_id is None:
-        return Response(status_code=404)
-    try:
-        seen = await visit(request.app.state.ctx, link_id)
-    except LinkError:
+    seen = await _seen(request, link_token)
+    if seen is None:
         return Response(status_code=404)
     return Response(pages.brand_css(_brand(seen)), media_type="text/css")
 
@@ -83,14 +85,19 @@ async def brand_style(request: Request, link_token: str) -> Response:
 
 
 async def _show(request: Request, token: str, came: str = "") -> Response:
-    link_id = _read(request, token)
-    try:
-        seen = await visit(request.app.state.ctx, link_id) if link_id is not None else None
-    except LinkError:
-        seen = None
+    seen = await _seen(request, token)
     if seen is None:
         return _render(request, pages.UnknownLink(), None)
     return _render(request, _page(request, seen, token, came), seen)
+
+
+async def _seen(request: Request, token: str) -> Visit | None:
+    """Return what a link is worth; one we never made, or that an older backup does not know, is nothing."""
+    link_id = _read(request, token)
+    try:
+        return await visit(request.app.state.ctx, link_id) if link_id is not None else None
+    except LinkError:
+        return None
 
 
 def _page(request: Request, seen: Visit, token: str, came: str) -> Page:
