@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import pytest
 from sqlalchemy import text
 
-from billing.models import Attempt
+from billing.models import Attempt, Posting
 from billing.services.verifying import offer_renewal
 from billing.store import Store
 from jobs.doctor import IDS_SHOWN, checks, examine
-from tests.billing.services.support import World, decline, lose_before, make_world
+from tests.billing.services.support import START, TODAY, World, decline, lose_before, make_world
 from tests.crash.support import back_up, restore
 
 Provocation = Callable[[World], Awaitable[None]]
@@ -28,25 +29,27 @@ def sql(*statements: str) -> Provocation:
     return break_it
 
 
-def posted(account: str, minor: int, position: int, **about: object) -> str:
-    """Return a statement that posts one line behind the ledger's back."""
-    values = {"invoice_id": "NULL", "attempt_id": "NULL"} | about
-    return (
-        "INSERT INTO posting (group_key, position, merchant_id, customer_id, invoice_id, attempt_id, account,"
-        " amount_minor, currency, booked_on, posted_at) VALUES"
-        f" ('by hand', {position}, 1, 1, {values['invoice_id']}, {values['attempt_id']}, '{account}', {minor}, 'EUR',"
-        " '2026-11-21', '2026-11-21 00:00:00.000000')"  # noqa: S608 - all of it is written here
-    )
+def post(*lines: tuple[str, int], **about: int) -> Provocation:
+    """Post a group behind the ledger's back."""
+
+    async def break_it(world: World) -> None:
+        async with world.store.write() as session:
+            for place, (account, minor) in enumerate(lines):
+                values: dict[str, Any] = {"group_key": "by hand", "position": place, "account": account} | about
+                values |= {"merchant_id": 1, "customer_id": 1, "booked_on": TODAY, "posted_at": START}
+                session.add(Posting(**values, amount_minor=minor, currency="EUR"))
+
+    return break_it
 
 
 # Customer 1 has paid, customer 2 was declined, customer 3 is in doubt, and customer 1 has renewed a card besides.
 PROVOCATIONS: dict[str, tuple[Provocation, str]] = {
     "an invoice was paid more than once, and the surplus is neither credited nor shown": (
-        sql(posted("receivable", -100, 0, invoice_id=1), posted("gateway", 100, 1, invoice_id=1)),
+        post(("receivable", -100), ("gateway", 100), invoice_id=1),
         "inv_1",
     ),
     "money beyond what was owed waits to be given back, and nobody is asked to": (
-        sql(posted("customer_credit", -100, 0, attempt_id=1), posted("gateway", 100, 1, attempt_id=1)),
+        post(("customer_credit", -100), ("gateway", 100), attempt_id=1),
         "att_1",
     ),
     "an attempt is open without the right to collect": (sql("DELETE FROM charge_right"), "att_3"),
@@ -92,7 +95,7 @@ PROVOCATIONS: dict[str, tuple[Provocation, str]] = {
         sql("UPDATE number_series SET next_value = next_value + 1"),
         "series NA-2026-",
     ),
-    "a group of postings does not add up to nothing": (sql(posted("gateway", 1, 0)), "by hand"),
+    "a group of postings does not add up to nothing": (post(("gateway", 1)), "by hand"),
     "what a customer owes by the ledger is not what their open invoices say": (
         sql("UPDATE invoice SET state = 'void' WHERE id = 2"),
         "cus_2",
