@@ -8,8 +8,9 @@ from collections.abc import Awaitable
 import pytest
 
 from billing.gateway import Charge, Outcome
-from billing.models import Attempt, ChargeRight, Invoice, Operation, Verification
+from billing.models import Attempt, ChargeRight, Invoice, Operation, Run, Verification
 from billing.services.charging import charge_ready
+from billing.services.invoicing import issue_page
 from billing.services.outbox import deliver
 from billing.services.settling import News, settle
 from billing.services.verifying import offer_renewal
@@ -18,6 +19,7 @@ from tests.billing.services.support import (
     Bank,
     World,
     approve,
+    crash_before,
     decline,
     lose_after,
     lose_before,
@@ -73,6 +75,34 @@ async def test_runs_that_meet_charge_everybody_once(world: World, runs: int) -> 
     assert (states.count("paid"), states.count("open")) == (32, 8)
     assert set(postman.handed.values()) == {1}
     assert len(postman.handed) == 40
+    assert await world.breaches() == []
+
+
+async def test_a_night_left_unfinished_is_finished_on_another_day_before_that_days_own(world: World) -> None:
+    """It died with one invoice to be tried again, one attempt unsent, and one subscription not yet invoiced."""
+    await world.subscribe(2)
+    world.bank.on("P1", not_sent)
+    scope = await world.begin_run()
+    await issue_page(world.ctx, scope)
+    world.bank.on("P2", crash_before)
+    with pytest.raises(BaseExceptionGroup):
+        await charge(world)
+    await world.subscribe(1)
+
+    world.next_day(2)
+    other = await world.twin()
+    await asyncio.gather(world.run(), other.run())
+    await world.clear_up()
+    await asyncio.gather(world.run(), other.run())
+    await other.store.close()
+
+    assert [(row["on_day"].day, row["state"]) for row in await world.rows(Run)][:2] == [
+        (21, "finished"),
+        (23, "finished"),
+    ]
+    assert {row["run_id"] for row in await world.rows(Invoice)} == {scope.run_id}
+    assert set(world.bank.sales().values()) == {1}
+    assert await world.states(Invoice) == ["paid"] * 3
     assert await world.breaches() == []
 
 
