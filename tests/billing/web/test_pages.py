@@ -313,7 +313,7 @@ def test_what_anybody_wrote_is_never_markup() -> None:
         for locale in ("en", "de"):
             html = _render(_filled(page, evil), locale)
             assert "<script>" not in html
-            assert "49" not in re.sub("49[.,]00", "", html)
+            assert "49" not in re.sub(r"49[.,]00|\?v=[0-9a-f]+", "", html)
             assert not _tree(html).xpath("//@*[name() = 'alert(1)']")
 
 

@@ -1,0 +1,52 @@
+"""Headless Chromium, a fresh profile for each test; without a browser the tests are skipped and say so."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+from playwright.async_api import Browser, async_playwright
+
+from tests.conftest import Databases
+from tests.contract.sandbox import Sandbox
+from tests.scenarios.conftest import sandbox, simulators
+from tests.scenarios.stage import Stage, raised
+
+__all__ = ["sandbox", "simulators"]
+
+NAMES: Final = ("chromium", "chromium-browser", "google-chrome")
+FLAGS: Final = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+
+
+@pytest.fixture
+async def chromium() -> AsyncIterator[Browser]:
+    program = next(filter(None, map(shutil.which, NAMES)), None)
+    if program is None:
+        pytest.skip(f"no browser is installed: looked for {', '.join(NAMES)}")
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=program, args=FLAGS)
+        yield browser
+        await browser.close()
+
+
+@pytest.fixture
+def lite_url(databases: Databases, tmp_path: Path) -> Iterator[str]:
+    with databases.migrated("sqlite", tmp_path) as address:
+        yield address
+
+
+@pytest.fixture
+async def stage(lite_url: str, sandbox: Sandbox) -> AsyncIterator[Stage]:
+    async with raised(lite_url, sandbox) as stage:
+        yield stage
