@@ -188,6 +188,8 @@ class Question:
 
     `asked` counts the questions already spent, for gateways that ration them.
     `page` is set where a hosted page may still be open, on which a failed try is not the end.
+    `settled_before` counts operations of the same kind and amount on the payment that are known to be
+    done: on a wire where they carry no reference, only one more than these can be the one asked about.
     """
 
     key: str
@@ -197,6 +199,7 @@ class Question:
     page: bool = False
     operation: OperationKind | None = None
     operation_key: str = ""
+    settled_before: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -396,6 +399,7 @@ class Abilities:
     notification_is_truth: bool
     currencies: frozenset[str] | None = None
     least_minor: int = 1
+    in_flight_max: int = 250
 
 
 class Gateway(Protocol):

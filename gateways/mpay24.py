@@ -421,4 +421,5 @@ def _abilities(settings: Settings) -> Abilities:
         timeout_s=settings.timeout_s,
         notification_is_truth=True,
         currencies=settings.currencies,
+        in_flight_max=settings.in_flight_max,
     )

@@ -299,7 +299,7 @@ def _operation_in(entries: list[_Entry], question: Question, operation: Operatio
     """Return whether the history shows the operation; mPAY24 gives credits no reference, so the amount tells."""
     done = [entry for entry in entries if not entry.error and _leads_to(entry, operation)]
     if operation in (OperationKind.REFUND, OperationKind.CREDIT):
-        done = [entry for entry in done if entry.amount == question.amount]
+        done = [entry for entry in done if entry.amount == question.amount][question.settled_before :]
     if done:
         return Approved(question.gateway_id, done[-1].amount)
     states = {entry.state for entry in entries if not entry.error}

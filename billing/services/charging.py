@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from time import monotonic
 from typing import Any
 
@@ -68,21 +69,39 @@ class Errand:
     deadline: float
 
 
+class _Places:
+    """How many requests may be under way at each gateway account: what it takes, and never more than we want."""
+
+    def __init__(self, in_flight_max: int) -> None:
+        self._max = in_flight_max
+        self._places: dict[int, asyncio.Semaphore] = {}
+
+    def of(self, errand: Errand) -> asyncio.Semaphore:
+        """Return the places of the errand's account."""
+        limit = min(self._max, errand.gateway.abilities.in_flight_max)
+        return self._places.setdefault(errand.row["gateway_account_id"], asyncio.Semaphore(limit))
+
+
 async def charge_ready(ctx: Context, merchant_id: int, heard: Heard) -> None:
     """Send every unsent attempt of the merchant whose run and gateway account allow it, and settle the answers.
 
     `heard` is told how many attempts came to which state, as it happens. Several processes may do
     this at once: each claims pages of its own.
     """
-    places = asyncio.Semaphore(ctx.in_flight_max)
+    places = _Places(ctx.in_flight_max)
     errands = await _claim(ctx, merchant_id)
     async with _settler(ctx, heard) as answers, asyncio.TaskGroup() as sending:
         while errands:
             for errand in errands:
-                await places.acquire()
+                place = places.of(errand)
+                await place.acquire()
                 task = sending.create_task(_send(ctx, errand, answers))
-                task.add_done_callback(lambda _: places.release())
+                task.add_done_callback(partial(_leave, place))
             errands = await _claim(ctx, merchant_id)
+
+
+def _leave(place: asyncio.Semaphore, _: asyncio.Task[None]) -> None:
+    place.release()
 
 
 async def _send(ctx: Context, errand: Errand, answers: asyncio.Queue[News | None]) -> None:

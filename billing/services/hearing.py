@@ -12,7 +12,7 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from billing import invoices, ledger
-from billing.gateway import Approved, ForgeryError, Notice, OperationKind, RawMessage
+from billing.gateway import Approved, Declined, ForgeryError, Notice, OperationKind, RawMessage
 from billing.invoices import InvoiceState
 from billing.ledger import Account
 from billing.lifecycle import move
@@ -101,6 +101,8 @@ async def _settle_by(ctx: Context, notification_id: int, act: _Act) -> Notificat
         if row["state"] != NotificationState.RECEIVED:
             return NotificationState(row["state"])
         state, reason, attempt_id = await act(ctx, session, row)
+        if state == NotificationState.RECEIVED:
+            return state
         change = {"state": state, "reason": reason, "attempt_id": attempt_id, "settled_at": after_s()}
         await session.execute(update(_notification).where(_notification.c.id == notification_id).values(**change))
         if state == NotificationState.OPEN:
@@ -193,11 +195,20 @@ async def _act(ctx: Context, session: AsyncSession, row: RowMapping) -> _Acted:
         return NotificationState.OPEN, "it says nothing we understand; the gateway is asked", attempt["id"]
     if notice.operation:
         return await _hear_of_operation(ctx, session, attempt, notice, notice.operation)
+    if isinstance(notice.outcome, Declined) and await _answer_is_near(session, attempt["id"]):
+        return NotificationState.RECEIVED, "", attempt["id"]
     if gateway.abilities.notification_is_truth:
         await settle_within(ctx, session, [News(attempt["id"], notice.outcome)])
     else:
         await _ask_soon(session, attempt["id"])
     return NotificationState.SETTLED, "", attempt["id"]
+
+
+async def _answer_is_near(session: AsyncSession, attempt_id: int) -> bool:
+    """Answer whether the charge's own answer may come any moment: it says better why it was declined."""
+    under_way = (_attempt.c.state == AttemptState.SENT) & (_attempt.c.lease_until > after_s())
+    query = select(_attempt.c.id).where(_attempt.c.id == attempt_id, under_way)
+    return (await session.execute(query)).scalar() is not None
 
 
 async def _attempt_of(session: AsyncSession, account_id: int, key: str) -> RowMapping | None:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, RowMapping, and_, insert, or_, select, update
+from sqlalchemy import ColumnElement, RowMapping, ScalarSelect, and_, func, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from billing import ledger
@@ -110,6 +110,7 @@ async def _details(session: AsyncSession, ids: Sequence[int]) -> Sequence[RowMap
             _attempt.c.business_at,
             _allocation.c.verification_id,
             _allocation.c.invoice_id,
+            _settled_before().label("settled_before"),
         )
         .join_from(_operation, _attempt, _attempt.c.id == _operation.c.attempt_id)
         .join(_allocation, _allocation.c.attempt_id == _attempt.c.id)
@@ -118,6 +119,14 @@ async def _details(session: AsyncSession, ids: Sequence[int]) -> Sequence[RowMap
     )
     rows: Sequence[RowMapping] = (await session.execute(query)).mappings().all()
     return rows
+
+
+def _settled_before() -> ScalarSelect[int]:
+    """Count the operations like this one on the payment that are known to be done."""
+    other = _operation.alias("other")
+    alike = [other.c[name] == _operation.c[name] for name in ("attempt_id", "kind", "amount_minor")]
+    query = select(func.count()).where(other.c.state == AttemptState.APPROVED, *alike)
+    return query.correlate(_operation).scalar_subquery()
 
 
 async def _do(gateway: Gateway, row: RowMapping) -> Outcome:
@@ -159,6 +168,7 @@ def _question(row: RowMapping) -> Question:
         asked=row["asks"],
         operation=OperationKind(row["kind"]),
         operation_key=row["key"],
+        settled_before=row["settled_before"],
     )
 
 

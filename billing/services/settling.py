@@ -149,6 +149,8 @@ def _hear_again(case: Case, outcome: Outcome, effects: Effects) -> None:
         _hear_more_of_a_payment(case, outcome, effects)
     elif isinstance(outcome, Refused):
         _stop_account(case, outcome, effects)
+    elif isinstance(outcome, Declined) and case.state == AttemptState.APPROVED:
+        _hear_a_contradiction(case, outcome, effects)
     elif case.state in (AttemptState.PENDING, AttemptState.UNKNOWN):
         _note(case, outcome)
 
@@ -250,6 +252,13 @@ def _hear_more_of_a_payment(case: Case, outcome: Approved, effects: Effects) -> 
         case.attempt["captured"] = True
         if case.verification:
             effects.post(case, ledger.held(case.attempt["key"], outcome.amount))
+
+
+def _hear_a_contradiction(case: Case, outcome: Declined, effects: Effects) -> None:
+    """Some ways to pay fail after they were approved; an older try of the same key that failed is no news."""
+    if outcome.gateway_id and outcome.gateway_id == case.attempt["gateway_id"]:
+        reason = f"it was approved, and now the gateway says {outcome.code}: look there whether the money is ours"
+        effects.ask_a_person(case, "contradiction", case.name, reason)
 
 
 # --- declined and refused ---------------------------------------------------

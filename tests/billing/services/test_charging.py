@@ -284,3 +284,23 @@ async def test_a_process_that_dies_while_charging_leaves_the_rest_to_the_next(wo
     assert set(world.bank.sales().values()) == {1}
     assert len(world.bank.sales()) == 5
     assert await world.breaches() == []
+
+
+async def test_no_account_is_sent_more_at_once_than_it_takes(world: World) -> None:
+    world.bank.abilities = replace(world.bank.abilities, in_flight_max=2)
+    under_way: list[int] = []
+    seen: list[int] = []
+
+    async def count(bank: Bank, charge: Charge) -> Outcome:
+        under_way.append(1)
+        seen.append(len(under_way))
+        await asyncio.sleep(0)
+        under_way.pop()
+        return bank.book(charge.key, charge.amount, charge.profile.reference)
+
+    world.bank.default = count
+    await world.subscribe(6)
+    await world.run()
+
+    assert max(seen) == 2
+    assert await world.states(Invoice) == ["paid"] * 6

@@ -1,18 +1,28 @@
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from urllib.parse import urlencode
 
 import pytest
 
-from billing.gateway import ConfigurationError, RawMessage
+from billing.gateway import Charge, ConfigurationError, DeclineClass, Outcome, RawMessage
 from billing.models import Attempt, Invoice, Notification, Operation, Profile, Subscription, Verification
 from billing.money import Money
 from billing.services.charging import charge_ready
 from billing.services.hearing import BODY_BYTES_MAX, FORGED_PER_HOUR_MAX, receive, settle_waiting
 from billing.services.invoicing import issue_page
 from billing.services.verifying import offer_renewal
-from tests.billing.services.support import PRICE, World, context, decline, lose_after, lose_before, not_sent
+from tests.billing.services.support import (
+    PRICE,
+    Bank,
+    World,
+    context,
+    decline,
+    lose_after,
+    lose_before,
+    not_sent,
+)
 
 
 async def the_key(world: World, number: int = 1) -> str:
@@ -293,3 +303,41 @@ async def test_only_harmless_headers_are_kept(world: World) -> None:
     kept = (await world.rows(Notification))[0]["headers"]
     assert set(kept) == {"User-Agent"}
     assert len(kept["User-Agent"]) == 200
+
+
+async def test_a_decline_that_overtakes_its_answer_lets_the_answer_say_why(world: World) -> None:
+    await world.subscribe()
+    sent, gate = asyncio.Event(), asyncio.Event()
+
+    async def answer_late(bank: Bank, charge: Charge) -> Outcome:
+        sent.set()
+        await gate.wait()
+        return await decline(DeclineClass.NEEDS_NEW_PROFILE)(bank, charge)
+
+    world.bank.on("P1", answer_late)
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(world.run())
+        await asyncio.wait_for(sent.wait(), 20)
+        await world.hear(world.bank.push(world.bank.sent[0].key, "failed"))
+        assert await world.states(Attempt) == ["sent"]
+        gate.set()
+
+    assert [row["decline_class"] for row in await world.rows(Attempt)] == [DeclineClass.NEEDS_NEW_PROFILE]
+    assert await world.states(Profile) == ["failed"]
+    await world.reconcile()
+    assert await world.states(Notification) == ["settled"]
+    assert await world.mails() == [("att_1", "declined")]
+
+
+async def test_a_payment_that_fails_after_it_was_approved_is_shown_to_a_person(world: World) -> None:
+    await world.subscribe()
+    await world.run()
+    booked = world.bank.bookings[0]
+
+    await world.hear(world.bank.push(booked.key, "failed", "an older try"))
+    assert await world.tasks() == []
+    await world.hear(world.bank.push(booked.key, "failed", booked.gateway_id, serial="2"))
+
+    assert await world.tasks() == [("contradiction", "att_1")]
+    assert await world.states(Invoice) == ["paid"]
