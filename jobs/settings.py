@@ -52,6 +52,7 @@ class Settings(BaseSettings):
     dun_hour: Annotated[int, Field(ge=0, le=23)] = 9
     lease_s: Annotated[int, Field(ge=5, le=3600)] = 120
     in_flight_max: Annotated[int, Field(ge=1, le=5000)] = 250
+    restored: bool = False
     dkim_domain: str = ""
     dkim_selector: str = ""
     dkim_key: str = Field(default="", repr=False)

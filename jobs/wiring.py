@@ -27,6 +27,7 @@ async def open_context(settings: Settings, clock: Clock | None = None) -> AsyncI
         clock=clock or SystemClock(),
         lease_s=settings.lease_s,
         in_flight_max=settings.in_flight_max,
+        ask_first=settings.restored,
     )
     try:
         yield context
