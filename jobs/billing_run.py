@@ -129,17 +129,21 @@ async def _run_merchant(ctx: Context, merchant: RowMapping, moment: Moment, prog
 
 
 async def _join(ctx: Context, merchant: RowMapping, moment: Moment) -> RowMapping:
-    """Return the merchant's open run, whoever began it, or begin one for the day."""
-    async with ctx.store.write() as session:
-        mine = (_run.c.merchant_id == merchant["id"]) & _run.c.state.in_(
-            (RunState.PLANNED, RunState.RUNNING, RunState.PAUSED)
-        )
-        row = new_row(Run, merchant_id=merchant["id"], on_day=moment.today, business_at=moment.now)
-        row |= {"state": RunState.RUNNING, "started_at": ctx.clock.now()}
-        one_open = "state IN ('planned', 'running', 'paused')"
-        await session.execute(insert_unless(session, _run, ["merchant_id"], where=one_open), [row])
-        found: RowMapping = (await session.execute(select(_run).where(mine))).mappings().one()
-        return found
+    """Return the merchant's open run, whoever began it, or begin one for the day.
+
+    Another process may end the open run just when we have seen that there is one; then we look again.
+    """
+    open_states = (RunState.PLANNED, RunState.RUNNING, RunState.PAUSED)
+    mine = (_run.c.merchant_id == merchant["id"]) & _run.c.state.in_(open_states)
+    one_open = f"state IN {tuple(map(str, open_states))}"
+    row = new_row(Run, merchant_id=merchant["id"], on_day=moment.today, business_at=moment.now)
+    row |= {"state": RunState.RUNNING, "started_at": ctx.clock.now()}
+    while True:
+        async with ctx.store.write() as session:
+            await session.execute(insert_unless(session, _run, ["merchant_id"], where=one_open), [row])
+            found = (await session.execute(select(_run).where(mine))).mappings().one_or_none()
+        if found is not None:
+            return found
 
 
 def _scope(run: RowMapping, merchant: RowMapping) -> RunScope:
