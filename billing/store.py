@@ -121,6 +121,8 @@ def _open(url: str) -> AsyncEngine:
             "TURNUS_DATABASE_URL is no database address: write sqlite+aiosqlite:///FILE or postgresql+psycopg://..."
         ) from None
     if parsed.drivername in {"sqlite", "sqlite+aiosqlite"}:
+        if parsed.database in {None, "", ":memory:"}:
+            raise DatabaseUrlError("TURNUS_DATABASE_URL names no file; what is in memory would end with each command")
         return _open_sqlite(parsed.set(drivername="sqlite+aiosqlite").render_as_string(hide_password=False))
     if parsed.drivername in {"postgresql", "postgresql+psycopg"}:
         address = parsed.set(drivername="postgresql+psycopg").render_as_string(hide_password=False)

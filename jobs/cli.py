@@ -270,14 +270,15 @@ def renew(
 @app.command()
 def serve(
     host: str = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=1, max=65535)] = 8000,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 is any that is free.")] = 8000,
     scheduler: Annotated[bool, typer.Option("--scheduler/--no-scheduler")] = True,
 ) -> None:
     """Serve web and scheduler; several machines may do so on one database."""
 
     async def work(ctx: Context, settings: Settings) -> None:
         with serving.listen(host, port) as listening:
-            Screen(as_json=False).say(f"Serving {settings.public_url} at {host} port {port}; Ctrl-C ends it.")
+            at = listening.getsockname()[1]
+            Screen(as_json=False).say(f"Serving {settings.public_url} at {host} port {at}; Ctrl-C ends it.")
             await serving.serve(ctx, settings, listening, scheduler=scheduler)
 
     _work(work)
