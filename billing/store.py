@@ -64,7 +64,8 @@ class Store:
         self.engine = _open(url)
         self.is_sqlite = self.engine.dialect.name == "sqlite"
         self._writer = asyncio.Lock()
-        self._reading = self.engine.execution_options(begin="DEFERRED")
+        one_moment = {"begin": "DEFERRED"} if self.is_sqlite else {"isolation_level": "REPEATABLE READ"}
+        self._reading = self.engine.execution_options(**one_moment)
 
     @asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncSession]:
@@ -78,7 +79,7 @@ class Store:
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncSession]:
-        """Open a transaction for reading that holds no lock on SQLite."""
+        """Open a transaction for reading; all of its statements see the database as it was at one moment."""
         async with AsyncSession(self._reading, expire_on_commit=False) as session:
             yield session
 

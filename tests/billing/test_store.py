@@ -53,6 +53,17 @@ async def test_a_reader_sees_nothing_of_a_writer_and_does_not_wait_for_it(store:
     assert await names(store) == ["one"]
 
 
+async def test_a_reader_sees_one_moment_whatever_is_written_between_two_looks(store: Store) -> None:
+    count = select(func.count()).select_from(table(TestClock))
+    async with store.read() as reading:
+        before = (await reading.execute(count)).scalar_one()
+        async with store.write() as writing:
+            await writing.execute(insert(table(TestClock)).values(name="late", now_at=SystemClock().now()))
+        assert (await reading.execute(count)).scalar_one() == before
+    async with store.read() as reading:
+        assert (await reading.execute(count)).scalar_one() == before + 1
+
+
 async def test_many_writers_at_once_lose_nothing(store: Store) -> None:
     await add(store, "one")
 
