@@ -493,7 +493,7 @@ class World:
 
     async def until(self, happened: Callable[[], bool]) -> None:
         """Let others work until something has happened, but not for ever."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not happened():  # noqa: ASYNC110 - what happens is the engine's business, which knows no event of ours
                 await asyncio.sleep(0.005)
 
