@@ -53,7 +53,15 @@ def means_of(profile: Facts | None) -> Means | None:
     """Return the stored card or account as the customer knows it."""
     if profile is None or not profile["kind"]:
         return None
-    return Means(profile["kind"], profile["brand"], profile["last4"], profile["expires_on"])
+    return Means(profile["kind"], _brand_name(profile), profile["last4"], profile["expires_on"])
+
+
+def _brand_name(profile: Facts) -> str:
+    """Return the brand of a card as people write it; a direct debit's is the bank's business."""
+    brand: str = profile["brand"]
+    if profile["kind"] != "card":
+        return ""
+    return brand.title() if brand.isupper() and len(brand) > 3 else brand
 
 
 def locale_of(customer: Facts, merchant: Facts) -> str:
