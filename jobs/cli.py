@@ -142,10 +142,14 @@ def migrate(as_json: Json = False) -> None:
 
 
 @app.command()
-def setup(file: Path, as_json: Json = False) -> None:
+def setup(
+    file: Path,
+    check: Annotated[bool, typer.Option("--check", help="Ask each gateway whether the credentials work.")] = False,
+    as_json: Json = False,
+) -> None:
     """Create or bring up to date the merchant that a TOML file describes."""
     facts = read_setup(file)
-    merchant_id = _work(lambda ctx, _: found(ctx, facts))
+    merchant_id = _work(lambda ctx, _: found(ctx, facts, connect=check))
     about = {"merchant": facts.reference, "merchant_id": merchant_id}
     Screen(as_json).result(about, f"Merchant {facts.reference} is set up.")
 

@@ -77,15 +77,16 @@ class MerchantFacts:
     plans: tuple[PlanFacts, ...] = field(default=())
 
 
-async def found(ctx: Context, facts: MerchantFacts) -> int:
+async def found(ctx: Context, facts: MerchantFacts, *, connect: bool = False) -> int:
     """Create the merchant with everything it has, or bring what is there up to the facts; return its id.
 
     A price that was sold is not changed: one with the same reference and other terms is a `SetupError`.
-    A gateway account that had stopped is opened again once the gateway takes the credentials.
+    A gateway account that had stopped is opened again once the gateway takes the credentials. With
+    `connect` every gateway is asked whether it does, before anything is changed.
     """
     stopped = await _stopped_accounts(ctx, facts.reference)
     for account in facts.accounts:
-        await _check(ctx, account, connect=account.reference in stopped)
+        await _check(ctx, account, connect=connect or account.reference in stopped)
     async with ctx.store.write() as session:
         merchant = await _merchant(session, facts)
         for account in facts.accounts:

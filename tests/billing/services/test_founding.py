@@ -108,3 +108,14 @@ async def test_a_live_merchants_time_cannot_be_moved(world: World) -> None:
 
     with pytest.raises(SetupError, match="is live or not there"):
         await give_clock(world.ctx, "nordlicht", TestClock(name="test", now_at=START))
+
+
+async def test_a_setup_that_is_to_be_checked_changes_nothing_where_the_gateway_refuses(world: World) -> None:
+    world.bank.broken = "the password is wrong"
+    with pytest.raises(SetupError, match="gateway account 'bank': the password is wrong"):
+        await found(world.ctx, facts(name="Renamed"), connect=True)
+    assert (await world.rows(Merchant))[0]["name"] == "Nordlicht"
+
+    world.bank.broken = ""
+    await found(world.ctx, facts(name="Renamed"), connect=True)
+    assert (await world.rows(Merchant))[0]["name"] == "Renamed"
