@@ -71,14 +71,20 @@ class Progress:
 
 
 async def run_all(
-    ctx: Context, on: date | None = None, progress: Progress | None = None, merchant: str | None = None
+    ctx: Context,
+    on: date | None = None,
+    progress: Progress | None = None,
+    merchant: str | None = None,
+    *,
+    once: bool = False,
 ) -> list[Report]:
     """Run every merchant's night, or join the one that is going on; missed nights are caught up.
 
+    With `once` a day that has had its run gets no other, however many machines ask at the same time.
     Raises `RunRefusedError` before anything is changed if the day is in the future for a live merchant.
     """
     days = await merchants_on(ctx, on, merchant)
-    reports = [await _run_merchant(ctx, row, moment, progress or Progress()) for row, moment in days]
+    reports = [await _run_merchant(ctx, row, moment, progress or Progress(), once=once) for row, moment in days]
     return [report for of_merchant in reports for report in of_merchant]
 
 
@@ -113,12 +119,16 @@ def _moment_of(merchant: RowMapping, moment: Moment, on: date | None) -> Moment:
     return Moment(moment.timezone, datetime.combine(on, time(2), ZoneInfo(moment.timezone)))
 
 
-async def _run_merchant(ctx: Context, merchant: RowMapping, moment: Moment, progress: Progress) -> list[Report]:
+async def _run_merchant(
+    ctx: Context, merchant: RowMapping, moment: Moment, progress: Progress, *, once: bool
+) -> list[Report]:
     """Run the merchant's day; one of an earlier day that was left unfinished is finished first."""
-    reports = []
+    reports: list[Report] = []
     while True:
         started = monotonic()
-        run = await _join(ctx, merchant, moment)
+        run = await _join(ctx, merchant, moment, once=once)
+        if run is None:
+            return reports
         if run["state"] == RunState.RUNNING:
             await _work(ctx, _scope(run, merchant), Moment(moment.timezone, run["business_at"]), progress)
             await _finish(ctx, run["id"])
@@ -128,7 +138,7 @@ async def _run_merchant(ctx: Context, merchant: RowMapping, moment: Moment, prog
             return reports
 
 
-async def _join(ctx: Context, merchant: RowMapping, moment: Moment) -> RowMapping:
+async def _join(ctx: Context, merchant: RowMapping, moment: Moment, *, once: bool) -> RowMapping | None:
     """Return the merchant's open run, whoever began it, or begin one for the day.
 
     Another process may end the open run just when we have seen that there is one; then we look again.
@@ -140,10 +150,17 @@ async def _join(ctx: Context, merchant: RowMapping, moment: Moment) -> RowMappin
     row |= {"state": RunState.RUNNING, "started_at": ctx.clock.now()}
     while True:
         async with ctx.store.write() as session:
-            await session.execute(insert_unless(session, _run, ["merchant_id"], where=one_open), [row])
+            await session.execute(ctx.store.lock(select(_merchant.c.id).where(_merchant.c.id == merchant["id"])))
+            over = once and await _has_had_run(session, merchant["id"], moment.today)
+            if not over:
+                await session.execute(insert_unless(session, _run, ["merchant_id"], where=one_open), [row])
             found = (await session.execute(select(_run).where(mine))).mappings().one_or_none()
-        if found is not None:
+        if found is not None or over:
             return found
+
+
+async def _has_had_run(session: AsyncSession, merchant_id: int, on: date) -> bool:
+    return bool(await _count(session, (_run.c.merchant_id == merchant_id) & (_run.c.on_day >= on)))
 
 
 def _scope(run: RowMapping, merchant: RowMapping) -> RunScope:

@@ -24,7 +24,7 @@ async def work_of_the_hour(ctx: Context, settings: Settings) -> None:
     """
     for reference, moment, must_run in await _merchants(ctx, settings):
         if must_run:
-            await run_all(ctx, merchant=reference)
+            await run_all(ctx, merchant=reference, once=True)
         if _hour(moment) >= settings.dun_hour:
             await dun_all(ctx, merchant=reference)
 
