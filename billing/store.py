@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Select, Table, event, text
@@ -132,6 +133,9 @@ def _open(url: str) -> AsyncEngine:
 
 
 def _open_sqlite(url: str) -> AsyncEngine:
+    file = make_url(url).database
+    if file and not Path(file).parent.is_dir():
+        raise DatabaseUrlError(f"TURNUS_DATABASE_URL: {bare_url(url)} cannot be used: there is no such folder")
     engine = create_async_engine(url, connect_args={"timeout": 30}, pool_size=5, max_overflow=15)
     event.listen(engine.sync_engine, "connect", _prepare_sqlite)
     event.listen(engine.sync_engine, "begin", _begin_sqlite)

@@ -225,7 +225,7 @@ def reconcile_(
     as_json: Json = False,
 ) -> None:
     """Ask the gateways about every attempt in doubt and every reversal still owed."""
-    report = _work(lambda ctx, _: reconcile(ctx, wait))
+    report = _work(lambda ctx, _: reconcile(ctx, wait, send=True))
     about = asdict(report)
     about |= {"attempts": {str(state): count for state, count in report.attempts.items()}}
     lines = _counts("Attempts", about["attempts"]) + _counts("Operations", dict(report.operations))

@@ -7,10 +7,14 @@ from collections import Counter
 from dataclasses import dataclass, field
 from time import monotonic
 
+from billing.payments import AttemptState
+from billing.services.charging import charge_ready
 from billing.services.context import Context
 from billing.services.hearing import settle_waiting
 from billing.services.operating import run_operations
 from billing.services.reconciling import ask_about_doubts, doubts_left
+from billing.services.recovering import try_unsent_again
+from jobs.billing_run import merchants_on
 
 
 @dataclass(slots=True)
@@ -24,12 +28,15 @@ class ReconcileReport:
     next_ask_in_s: float | None = None
 
 
-async def reconcile(ctx: Context, wait_s: float = 0) -> ReconcileReport:
-    """Ask about everything whose question is due; keep on while doubts are left and `wait_s` is not over."""
+async def reconcile(ctx: Context, wait_s: float = 0, *, send: bool = False) -> ReconcileReport:
+    """Ask about everything whose question is due; keep on while doubts are left and `wait_s` is not over.
+
+    With `send`, what turns out never to have left is charged at once instead of by the next run or dunning.
+    """
     report = ReconcileReport()
     until = monotonic() + wait_s
     while True:
-        await _once(ctx, report)
+        await _once(ctx, report, send=send)
         report.in_doubt, report.next_ask_in_s = await doubts_left(ctx)
         left_s = until - monotonic()
         if not report.in_doubt or report.next_ask_in_s is None or report.next_ask_in_s > left_s:
@@ -37,7 +44,17 @@ async def reconcile(ctx: Context, wait_s: float = 0) -> ReconcileReport:
         await asyncio.sleep(max(0.2, report.next_ask_in_s))
 
 
-async def _once(ctx: Context, report: ReconcileReport) -> None:
+async def _once(ctx: Context, report: ReconcileReport, *, send: bool) -> None:
     report.notifications += await settle_waiting(ctx)
-    report.attempts.update(await ask_about_doubts(ctx))
+    found = await ask_about_doubts(ctx)
+    report.attempts.update(found)
+    if send and found[AttemptState.NOT_SENT]:
+        await _send_what_never_left(ctx, report)
     report.operations += await run_operations(ctx)
+
+
+async def _send_what_never_left(ctx: Context, report: ReconcileReport) -> None:
+    """Charge at once what a night had claimed and never sent: the gateway has just said that it knows nothing."""
+    for merchant, moment in await merchants_on(ctx, None, None):
+        if await try_unsent_again(ctx, merchant["id"], moment, None):
+            await charge_ready(ctx, merchant["id"], report.attempts.update)

@@ -48,7 +48,7 @@ async def scheduled(ctx: Context, settings: Settings, postman: Postman) -> Async
 def _ticks(ctx: Context, settings: Settings, postman: Postman) -> list[tuple[str, int, Work]]:
     return [
         ("timetable", TIMETABLE_EVERY_S, lambda: work_of_the_hour(ctx, settings)),
-        ("reconcile", RECONCILE_EVERY_S, lambda: reconcile(ctx)),
+        ("reconcile", RECONCILE_EVERY_S, lambda: reconcile(ctx, send=True)),
         ("deliver", DELIVER_EVERY_S, lambda: deliver(ctx, postman)),
     ]
 

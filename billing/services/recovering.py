@@ -72,7 +72,7 @@ async def take_steps(ctx: Context, merchant_id: int, moment: Moment) -> Counter[
     return await _take_all(ctx, merchant_id, moment, Channel.DUNNING, None)
 
 
-async def try_unsent_again(ctx: Context, merchant_id: int, moment: Moment, run_id: int) -> Counter[str]:
+async def try_unsent_again(ctx: Context, merchant_id: int, moment: Moment, run_id: int | None) -> Counter[str]:
     """Try again what a run could not send, and nobody has declined: it is the run's own business."""
     never_declined = (_invoice.c.dunned_since.is_(None),)
     return await _take_all(ctx, merchant_id, moment, Channel.NIGHT, run_id, *never_declined)

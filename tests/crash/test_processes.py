@@ -50,8 +50,10 @@ async def test_of_three_processes_one_is_killed_and_one_stands_still_for_a_while
     bank = bank_with(book)
     here = replace(world, bank=bank, ctx=context(world.store, bank, world.clock))
     with ExitStack() as stack:
-        killed, stopped = (stack.enter_context(process(database_url, book, end)) for end in ("SIGKILL", "SIGSTOP"))
-        await world.until(lambda: killed.poll() is not None and has_stopped(stopped.pid))
+        killed = stack.enter_context(process(database_url, book, "SIGKILL"))
+        await world.until(lambda: killed.poll() is not None)
+        stopped = stack.enter_context(process(database_url, book, "SIGSTOP"))
+        await world.until(lambda: has_stopped(stopped.pid))
         assert killed.returncode == -signal.SIGKILL
         assert ended_well(stack.enter_context(process(database_url, book)))
         for _ in range(2):

@@ -50,7 +50,7 @@ def test_a_missing_secret_key_is_named(bare: Shell) -> None:
         ("sqlite://", "TURNUS_DATABASE_URL names no file"),
         ("mysql://root:geheim@host/turnus", "TURNUS_DATABASE_URL names 'mysql'; Turnus runs on SQLite and PostgreSQL"),
         ("postgresql://root:geheim@127.0.0.1:1/turnus", "postgresql://root:***@127.0.0.1:1/turnus cannot be used"),
-        ("sqlite:////nowhere/turnus.db", "sqlite:////nowhere/turnus.db cannot be used: unable to open database file"),
+        ("sqlite:////nowhere/turnus.db", "nowhere/turnus.db cannot be used: there is no such folder"),
     ],
 )
 def test_a_database_that_cannot_be_used_is_named_without_its_password(bare: Shell, address: str, says: str) -> None:

@@ -48,7 +48,7 @@ from jobs.wiring import open_context, open_mailer
 from tests.contract.sandbox import Sandbox, fill_in, submit
 
 SECRET: Final = "a secret key that is only good for tests"
-PATIENCE_S: Final = 15
+PATIENCE_S: Final = 60
 SWIFT: Final = {"timeout_s": "5", "connect_timeout_s": "1", "ask_delays_s": "1,1,1", "settle_s": "1"}
 
 GOOD: Final = {"type": "CC", "number": "4444333322221111", "expiry": "05/35", "cvc": "123"}

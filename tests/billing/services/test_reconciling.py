@@ -9,6 +9,7 @@ from billing.models import Attempt, Invoice
 from billing.services.charging import charge_ready
 from billing.services.invoicing import issue_page
 from billing.services.reconciling import believe
+from jobs.reconcile import reconcile
 from tests.billing.services.support import (
     PAGE_LIFE_S,
     PRICE,
@@ -191,3 +192,18 @@ async def test_a_question_about_what_was_never_dated_is_asked_and_not_believed_a
 
 def test_pending_is_never_taken_for_nothing() -> None:
     assert believe(Pending("1"), ASKING, 9999) == Pending("1")
+
+
+async def test_what_turns_out_never_to_have_left_is_sent_at_once_where_that_is_wanted(world: World) -> None:
+    await world.subscribe(2)
+    world.bank.on("P1", lose_before)
+    await world.run()
+
+    for _ in range(3):
+        await world.pass_time(3600)
+        await reconcile(world.ctx, send=True)
+
+    assert await world.states(Attempt) == ["not_sent", "approved", "approved"]
+    assert set(world.bank.sales().values()) == {1}
+    assert await world.states(Invoice) == ["paid", "paid"]
+    assert await world.breaches() == []
