@@ -28,10 +28,10 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
 from gateways.sandbox.control import ExchangeLog, IllegalMoveError
-from gateways.sandbox.faults import Facts, Faults, Luck
+from gateways.sandbox.faults import Facts, Faults, Luck, Words
 from gateways.sandbox.knobs import NOTE as SETTINGS
 from gateways.sandbox.knobs import Knobs
-from gateways.sandbox.ledger import Ledger
+from gateways.sandbox.ledger import Booking, Ledger
 from gateways.sandbox.mpay24_customers import Customers
 from gateways.sandbox.mpay24_desk import Desk
 from gateways.sandbox.mpay24_followups import Followups, failed_transaction
@@ -115,11 +115,12 @@ class Mpay24:
     """One simulated mPAY24 with one merchant's account."""
 
     name = "mpay24"
+    profiles_path, profile_key, moves_path = "profiles", "customer_id", "transactions"
 
     def __init__(self, folder: Path) -> None:
         self.ledger = Ledger(folder, self.name)
         self.knobs = Knobs(self.ledger, KNOBS, KNOB_CHOICES)
-        self.faults = Faults(self.ledger, OPERATIONS | {PAGE_OPERATION, "Move", "Provider"})
+        self.faults = Faults(self.ledger, Words(OPERATIONS | {PAGE_OPERATION, "Move", "Provider"}))
         self.log = ExchangeLog()
         self._store = Store(self.ledger)
         self._sender = Sender(self.ledger, self._patience, judge)
@@ -154,9 +155,8 @@ class Mpay24:
         }
 
     def _patience(self) -> Patience:
-        knobs = self.knobs
-        delays = knobs.seconds("push_timeout_s"), knobs.seconds("push_retry_delay_s")
-        return Patience(delays[0], knobs.count("push_max_attempts"), delays[1])
+        timeout_s, retry_delay_s = self.knobs.seconds("push_timeout_s"), self.knobs.seconds("push_retry_delay_s")
+        return Patience(timeout_s, self.knobs.count("push_max_attempts"), lambda _tries: retry_delay_s)
 
     # ---- what every simulator offers
 
@@ -230,6 +230,10 @@ class Mpay24:
             }
             for profile in self._store.profiles_of(customer_id)
         ]
+
+    def shown_booking(self, row: Booking) -> dict[str, object]:
+        """Give a row of the ledger; there is nothing to add."""
+        return row.shown()
 
     def move(self, gateway_id: str, state: str) -> dict[str, object]:
         """Move a transaction as the provider would months later, and tell the merchant."""

@@ -71,11 +71,27 @@ def remembered_ports(folder: Path) -> dict[str, int]:
 
 
 def chosen_ports(folder: Path, names: list[str], first: int | None) -> dict[str, int]:
-    """Choose a port for each simulator; 0 stands for any free one."""
+    """Choose a port for each simulator; 0 stands for any free one.
+
+    A simulator that a state folder does not know yet gets the next free port
+    after those it remembers.
+    """
     if first is not None:
         return {name: first + number for number, name in enumerate(names)}
     kept = remembered_ports(folder)
-    return {name: kept.get(name, 0) for name in names}
+    chosen = {name: kept.get(name, 0) for name in names}
+    for name in [name for name in names if kept and name not in kept]:
+        chosen[name] = next_free_port(max(chosen.values()))
+    return chosen
+
+
+def next_free_port(after: int) -> int:
+    """Return the first port above this one that can be listened on, or 0 if none of the next hundred can."""
+    for port in range(after + 1, min(after + 101, 65536)):
+        with contextlib.suppress(UnusableStateError):
+            open_socket("a simulator", port).close()
+            return port
+    return 0
 
 
 def open_socket(name: str, port: int) -> socket.socket:
