@@ -14,6 +14,7 @@ from pathlib import Path
 from gateways.sandbox.control import Simulator
 from gateways.sandbox.ledger import UnusableStateError
 from gateways.sandbox.mpay24 import Mpay24
+from gateways.sandbox.payone import Payone
 from gateways.sandbox.server import open_sockets, serve
 
 
@@ -33,7 +34,7 @@ def open_simulators(folder: Path) -> list[Simulator]:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as problem:
         raise UnusableStateError(f"the state folder {folder} cannot be used: {problem.strerror}") from problem
-    return [Mpay24(folder)]
+    return [Mpay24(folder), Payone(folder)]
 
 
 def run(arguments: argparse.Namespace, folder: Path) -> int:
