@@ -52,7 +52,7 @@ def read(message: RawMessage, secrets: Mapping[str, str], merchant_id: str, now:
     """Return an event's news, or raise `ForgeryError` where nothing proves that it is PAYONE's, ours and fresh."""
     _verify(message, secrets)
     try:
-        event = parse(message.body)
+        event = parse(message.body, may_be_listed=True)
         _check(event, merchant_id, now)
         identity = event.text("id")
     except UnreadableError as error:

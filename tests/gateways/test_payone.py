@@ -144,7 +144,8 @@ async def test_a_code_nobody_knows_is_read_by_its_name_where_that_is_plain() -> 
 
 @pytest.mark.parametrize("values", [made(9, amount="1"), {**made(9), "new": [1, {"a": None}], "sessionDetails": None}])
 async def test_unknown_fields_change_nothing(values: dict[str, Any]) -> None:
-    answer = {"creationOutput": {"isNewToken": False}, "merchantAction": None, "x": [[]], "payment": values}
+    answer: dict[str, Any] = {"creationOutput": {"isNewToken": False}, "x": [[]], "payment": values}
+    answer["merchantAction"] = None
     assert await charged(body(answer)) == Approved(PAYMENT_ID, AMOUNT)
 
 
@@ -332,7 +333,7 @@ async def test_a_failure_of_the_platform_is_a_doubt_even_where_it_calls_itself_r
         created(9, statusOutput={"statusCode": 9.0}),
         created(9, statusOutput={"statusCode": "9 "} | {"statusCode": "nine"}),
         created(9, statusOutput=[]),
-        created(9, status=["CAPTURED"]),
+        body({"payment": {**made(9), "status": ["CAPTURED"]}}),
         created(9, paymentOutput={}),
         created(9, paymentOutput={"amountOfMoney": {"amount": 2500}}),
         created(9, paymentOutput={"amountOfMoney": {"amount": -1, "currencyCode": "EUR"}}),
@@ -644,7 +645,7 @@ async def test_a_date_of_expiry_that_is_none_is_not_known(expiry: str) -> None:
 async def test_a_bad_field_is_named_and_nothing_is_sent(fields: dict[str, str], told: str) -> None:
     wire = answering(b"")
     with pytest.raises(MisuseError, match=told) as caught:
-        await gateway(wire).charge_present(present(**fields))
+        await gateway(wire).charge_present(present(None, **fields))
     assert wire.requests == []
     assert not any(value in str(caught.value) for value in fields.values() if value)
 
