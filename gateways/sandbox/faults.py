@@ -29,6 +29,7 @@ provider itself (``Provider``) know notification faults, and pages outcomes too;
 all other kinds act on calls of the merchant's server alone.
 """
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -177,6 +178,13 @@ class Luck:
         """Return the name of the fault of this kind that acts on the call, or an empty text."""
         rule = self.draw(kind)
         return rule.fault if rule else ""
+
+
+async def wait(luck: Luck, kind: str) -> None:
+    """Wait as long as a rule says."""
+    rule = luck.draw(kind)
+    if rule:
+        await asyncio.sleep(rule.ms / 1000)
 
 
 def read_rule(number: int, sent: object, words: Words) -> Rule:

@@ -17,7 +17,6 @@ Choices where the reference leaves one:
 import asyncio
 import contextlib
 import hmac
-import logging
 from base64 import b64decode
 from collections.abc import Callable
 from pathlib import Path
@@ -28,7 +27,7 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
 from gateways.sandbox.control import ExchangeLog, IllegalMoveError
-from gateways.sandbox.faults import Facts, Faults, Luck, Words
+from gateways.sandbox.faults import Facts, Faults, Luck, Words, wait
 from gateways.sandbox.knobs import NOTE as SETTINGS
 from gateways.sandbox.knobs import Knobs
 from gateways.sandbox.ledger import Booking, Ledger
@@ -66,9 +65,7 @@ from gateways.sandbox.mpay24_wire import (
     write_fault,
 )
 from gateways.sandbox.push import FAILED, REJECTED, TAKEN, Patience, Sender
-from gateways.sandbox.server import cut
-
-log = logging.getLogger("sandbox.mpay24")
+from gateways.sandbox.server import complain, cut
 
 UNAUTHORIZED = """<!DOCTYPE HTML PUBLIC "-//IETF//DTD HTML 2.0//EN">
 <html><head>
@@ -396,16 +393,3 @@ def refused(operation: str, record: Record, refusal: RefusalError) -> Answer:
 def xml(text: str, status: int = 200) -> Response:
     """Answer with XML."""
     return Response(text, status, media_type="text/xml")
-
-
-def complain(clockwork: asyncio.Task[None]) -> None:
-    """Say so if time has stopped for another reason than the end of the process."""
-    if not clockwork.cancelled() and clockwork.exception():
-        log.error("time no longer passes", exc_info=clockwork.exception())
-
-
-async def wait(luck: Luck, kind: str) -> None:
-    """Wait as long as a rule says."""
-    rule = luck.draw(kind)
-    if rule:
-        await asyncio.sleep(rule.ms / 1000)

@@ -25,7 +25,6 @@ import asyncio
 import contextlib
 import hmac
 import json
-import logging
 import time
 import zlib
 from collections.abc import Callable
@@ -38,7 +37,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from gateways.sandbox.control import ExchangeLog, IllegalMoveError
-from gateways.sandbox.faults import MATCH_KEYS, Facts, Faults, Luck, Words
+from gateways.sandbox.faults import MATCH_KEYS, Facts, Faults, Luck, Words, wait
 from gateways.sandbox.knobs import NOTE as SETTINGS
 from gateways.sandbox.knobs import Knobs
 from gateways.sandbox.ledger import Booking, Ledger
@@ -78,9 +77,7 @@ from gateways.sandbox.payone_values import (
     RETRY_PROPORTIONS,
 )
 from gateways.sandbox.push import FAILED, TAKEN, Letter, Patience, Push, Sender, is_loopback
-from gateways.sandbox.server import cut
-
-log = logging.getLogger("sandbox.payone")
+from gateways.sandbox.server import complain, cut
 
 DUE_CHECK_S = 0.1
 GARBAGE = b"<html><body>\x00\xff upstream sent something odd"
@@ -575,16 +572,3 @@ def written(answer: Answer, luck: Luck) -> Response:
 def refused(refusal: RefusalError) -> Response:
     """Write a refusal."""
     return JSONResponse(refusal.body(), refusal.flaw.status)
-
-
-def complain(clockwork: asyncio.Task[None]) -> None:
-    """Say so if time has stopped for another reason than the end of the process."""
-    if not clockwork.cancelled() and clockwork.exception():
-        log.error("time no longer passes", exc_info=clockwork.exception())
-
-
-async def wait(luck: Luck, kind: str) -> None:
-    """Wait as long as a rule says."""
-    rule = luck.draw(kind)
-    if rule:
-        await asyncio.sleep(rule.ms / 1000)

@@ -221,9 +221,7 @@ class Till:
             self._restate(payment, entry, "declined")
         if self._is_waiting(payment, "capture"):
             return
-        # A refund may have been accepted while the capture was under way; then that is what the payment shows.
-        if payment.code in {91, 92}:
-            payment.code = 9 if payment.captured_settled else 5
+        payment.code = standing(payment)
         if payment.captured_settled and not payment.left:
             self._ledger.restate(payment.id(), "authorisation", "reserved", "captured")
 
@@ -252,10 +250,8 @@ class Till:
         else:
             payment.refunded -= entry.amount
             self._restate(payment, entry, "declined")
-        if payment.code in {81, 82, 9} and not self._is_waiting(payment, "capture"):
-            is_all = payment.refunded == payment.captured
-            all_settled = is_all and payment.refunded_settled == payment.captured
-            payment.code = 8 if all_settled else 81 if is_all else 9
+        if not self._is_waiting(payment, "capture"):
+            payment.code = standing(payment)
 
     def _is_waiting(self, payment: Payment, kind: str) -> bool:
         """Say whether an operation of this kind is still under way."""
@@ -377,6 +373,16 @@ class Till:
         event = Event(event_id, json.dumps(body, separators=(",", ":")))
         self._store.events.add(event)
         return event
+
+
+def standing(payment: Payment) -> int:
+    """Return the code of a payment whose captures are done: refunded in full, in part, or not at all.
+
+    A refund may be accepted, and even be done, while the capture is under way.
+    """
+    if payment.refunded and payment.refunded == payment.captured:
+        return 8 if payment.refunded_settled == payment.captured else 81
+    return 9 if payment.captured_settled else 5
 
 
 def end_of(kind: str, amount: int) -> int:

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import logging
 import os
 import signal
 import socket
@@ -18,6 +19,8 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from gateways.sandbox.control import Control, Simulator
 from gateways.sandbox.ledger import UnusableStateError
+
+log = logging.getLogger("sandbox")
 
 HOST = "127.0.0.1"
 PORTS_FILE = "sandbox.json"
@@ -39,6 +42,12 @@ async def cut(request: Request) -> None:
     # One turn of the loop, in which the server notices that nobody is there to be answered.
     await asyncio.sleep(0)
     await asyncio.sleep(0)
+
+
+def complain(clockwork: asyncio.Task[None]) -> None:
+    """Say so if time has stopped for another reason than the end of the process."""
+    if not clockwork.cancelled() and clockwork.exception():
+        log.error("time no longer passes", exc_info=clockwork.exception())
 
 
 class QuietServer(uvicorn.Server):
