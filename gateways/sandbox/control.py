@@ -80,8 +80,8 @@ class Simulator(Protocol):
     def shown_profiles(self, wanted: str) -> list[dict[str, object]]:
         """Return the profiles of one key, masked."""
 
-    def shown_booking(self, row: Booking) -> dict[str, object]:
-        """Give a row of the ledger, with whatever else this wire lets auditors match."""
+    def shown_bookings(self, rows: list[Booking]) -> list[dict[str, object]]:
+        """Give rows of the ledger, with whatever else this wire lets auditors match."""
 
     def move(self, gateway_id: str, state: str) -> dict[str, object]:
         """Make time pass for one transaction; LookupError if there is none, IllegalMoveError if it cannot go there."""
@@ -108,7 +108,7 @@ async def ledger_text(simulator: Simulator) -> AsyncIterator[str]:
     yield '{"transactions": ['
     comma = ""
     for page in simulator.ledger.pages():
-        yield comma + ",".join(json.dumps(simulator.shown_booking(row)) for row in page)
+        yield comma + ",".join(json.dumps(shown) for shown in simulator.shown_bookings(page))
         comma = ","
     yield "]}"
 

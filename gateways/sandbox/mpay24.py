@@ -228,9 +228,9 @@ class Mpay24:
             for profile in self._store.profiles_of(customer_id)
         ]
 
-    def shown_booking(self, row: Booking) -> dict[str, object]:
-        """Give a row of the ledger; there is nothing to add."""
-        return row.shown()
+    def shown_bookings(self, rows: list[Booking]) -> list[dict[str, object]]:
+        """Give rows of the ledger; there is nothing to add."""
+        return [row.shown() for row in rows]
 
     def move(self, gateway_id: str, state: str) -> dict[str, object]:
         """Move a transaction as the provider would months later, and tell the merchant."""

@@ -61,7 +61,7 @@ from gateways.sandbox.payone_refusals import (
 )
 from gateways.sandbox.payone_shapes import payment_shape, reordered, token_shape, with_strangers
 from gateways.sandbox.payone_signing import AUTHORIZATION, Headers, acceptable_texts, is_signed, mac, read_date
-from gateways.sandbox.payone_store import KeptAnswer, Payment, Store
+from gateways.sandbox.payone_store import KeptAnswer, Operation, Payment, Store, split_id
 from gateways.sandbox.payone_till import Till, code_named
 from gateways.sandbox.payone_tokenization import Tokenization, read_tokens
 from gateways.sandbox.payone_values import (
@@ -115,7 +115,7 @@ IDEMPOTENT = BOOKING | {"CompletePayment"}
 MAKING = frozenset("CreatePayment SubsequentPayment CreateHostedCheckout".split())
 REPLAYED_STATUSES = frozenset((200, 201, 402))
 
-Operation = Callable[[Call], Answer]
+Handler = Callable[[Call], Answer]
 
 
 def judge(status: int, _text: str) -> str:
@@ -200,7 +200,7 @@ class Payone:
         self._running: set[str] = set()
         self._clockwork: asyncio.Task[None] | None = None
 
-    def _list_operations(self) -> dict[str, Operation]:
+    def _list_operations(self) -> dict[str, Handler]:
         mandates, followups, checkouts = Mandates(self._desk), Followups(self._desk), Checkouts(self._desk)
         payments, tokens = Payments(self._desk, mandates), self._tokenization
         return {
@@ -301,22 +301,17 @@ class Payone:
             return []
         return [{**token_shape(found), "first_transaction": found.first_transaction, "is_used": found.is_used}]
 
-    def shown_booking(self, row: Booking) -> dict[str, object]:
-        """Give a row of the ledger with the merchant's own words for the payment."""
-        found = self._store.find(row.gateway_id)
-        if found is None:
-            return row.shown()
-        payment, operation = found
-        key = payment.idempotence_key
-        if operation:
-            clause = "WHERE number = ? AND operation = ?"
-            entry = self._store.operations.first(clause, payment.number, operation)
-            key = entry.idempotence_key if entry else ""
-        return row.shown() | {
-            "merchant_reference": payment.merchant_reference,
-            "merchant_parameters": payment.merchant_parameters,
-            "idempotence_key": key,
-        }
+    def shown_bookings(self, rows: list[Booking]) -> list[dict[str, object]]:
+        """Give rows of the ledger with the merchant's own words for their payments."""
+        ids = [split_id(row.gateway_id) for row in rows]
+        numbers = json.dumps(sorted({number for number, _ in ids}))
+        clause = "WHERE number IN (SELECT value FROM json_each(?))"
+        payments = {payment.number: payment for payment in self._store.payments.all(clause, numbers)}
+        entries = {(entry.number, entry.operation): entry for entry in self._store.operations.all(clause, numbers)}
+        return [
+            row.shown() | own_words(payments[number], entries.get((number, operation)))
+            for row, (number, operation) in zip(rows, ids, strict=True)
+        ]
 
     def move(self, gateway_id: str, state: str) -> dict[str, object]:
         """Bring a payment, or the last open operation of one, to a status code as the provider would, later."""
@@ -517,6 +512,15 @@ class Payone:
         elif operation in MAKING:
             fill_facts(facts, body, key)
         return facts
+
+
+def own_words(payment: Payment, entry: Operation | None) -> dict[str, object]:
+    """Return what a merchant can match a payment, or an operation on it, by."""
+    return {
+        "merchant_reference": payment.merchant_reference,
+        "merchant_parameters": payment.merchant_parameters,
+        "idempotence_key": entry.idempotence_key if entry else payment.idempotence_key,
+    }
 
 
 class Kept:

@@ -28,7 +28,7 @@
       self.frame = document.createElement("iframe");
       self.frame.src = self.url;
       self.frame.title = "Card details";
-      self.frame.style.cssText = "width:100%;border:0;display:block;min-height:12rem";
+      self.frame.style.cssText = "width:100%;border:0;display:block;min-height:15.5rem";
       holder.appendChild(self.frame);
       var begun = Date.now();
       self.greeting = window.setInterval(function () {
