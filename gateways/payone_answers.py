@@ -196,10 +196,9 @@ def page(reply: Reply | Silence, life_s: int) -> Checkout | Declined | Refused |
     try:
         if reply.status < 400:
             return Checkout(reply.body.web_address("redirectUrl"), life_s, _checkout_id(reply.body))
-        outcome = rejected(reply)
+        return rejected(reply)
     except UnreadableError as error:
         return doubt(error)
-    return outcome if isinstance(outcome, Declined | Refused) else Unknown(getattr(outcome, "reason", "no page"))
 
 
 def _checkout_id(body: Part) -> str:
@@ -272,7 +271,7 @@ class Entry:
 def _entry(made: Part, output: str = "") -> Entry:
     code = made.part("statusOutput").number("statusCode")
     status = made.text("status")
-    if code not in CODES or (status and status not in CODES[code][1]):
+    if code is None or code not in CODES or (status and status not in CODES[code][1]):
         raise UnreadableError(f"no state of an operation: {code} {status}")
     told = made.part(output) if output else made
     reference = told.part("operationReferences").text("merchantReference")
@@ -383,5 +382,5 @@ def _asked(reply: Reply | Silence, decode: Callable[[Reply], Outcome]) -> Outcom
 
 
 def _unasked(reply: Reply) -> Unknown:
-    refused = rejected(reply)
-    return Unknown(f"PAYONE would not say: {getattr(refused, 'reason', None) or getattr(refused, 'code', '')}")
+    no = rejected(reply)
+    return Unknown(f"PAYONE would not say: {no.code if isinstance(no, Declined) else no.reason}")

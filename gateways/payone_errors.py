@@ -6,10 +6,10 @@ An error code decides before the HTTP status does, and only where PAYONE names i
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
-from billing.gateway import DeclineClass, Declined, Outcome, Refused, Unknown
+from billing.gateway import DeclineClass, Declined, Refused, Unknown
 from gateways.payone_codes import (
     ASKS_FOR_THE_CUSTOMER,
     BLAMED,
@@ -25,6 +25,10 @@ from gateways.payone_codes import (
 from gateways.payone_json import Part, Reply, UnreadableError
 
 _CARD: Final = "cardPaymentMethodSpecificOutput"
+
+
+No = Declined | Refused | Unknown
+"""What can be said of something that did not happen, or of which nobody knows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +62,7 @@ def field_of(error: Part) -> str:
 # --- a payment that failed ----------------------------------------------------------------------------
 
 
-def failed(payment: Part, errors: list[Error], gateway_id: str, fallback: str) -> Outcome:
+def failed(payment: Part, errors: list[Error], gateway_id: str, fallback: str) -> No:
     """Return what a failed payment asks for; its first reason that we know is the one that counts."""
     codes = [error.code for error in errors]
     doubt = next((code for code in codes if code in DOUBTS), "")
@@ -87,7 +91,7 @@ def _class(code: str, payment: Part) -> DeclineClass:
 # --- a request that was not taken ---------------------------------------------------------------------
 
 
-def rejected(reply: Reply) -> Outcome:
+def rejected(reply: Reply) -> No:
     """Return what a rejection means that made no payment."""
     errors = errors_of(reply.body)
     words = _words(errors)
@@ -101,7 +105,7 @@ def rejected(reply: Reply) -> Outcome:
     return _about_the_request(reply, errors, said)
 
 
-def _about_the_request(reply: Reply, errors: list[Error], said: str) -> Outcome:
+def _about_the_request(reply: Reply, errors: list[Error], said: str) -> No:
     if UNKNOWN_TOKEN in _words(errors):
         return Declined(UNKNOWN_TOKEN, DeclineClass.NEEDS_NEW_PROFILE)
     if reply.status == 402 or any(decline_class(error.code) for error in errors):
@@ -110,7 +114,7 @@ def _about_the_request(reply: Reply, errors: list[Error], said: str) -> Outcome:
     return Declined(_first(errors), blamed, said) if blamed else Refused(_first(errors), said)
 
 
-def not_done(reply: Reply, gateway_id: str) -> Outcome:
+def not_done(reply: Reply, gateway_id: str) -> No:
     """Return what a rejected capture, cancellation or refund means; most speak of this one payment only."""
     errors = errors_of(reply.body)
     words = _words(errors)
@@ -119,7 +123,7 @@ def not_done(reply: Reply, gateway_id: str) -> Outcome:
     if errors and (closed or refused_one or _has_result(reply.body)):
         code = NOT_ALLOWED if NOT_ALLOWED in words else errors[0].name or errors[0].code
         return Declined(code, DeclineClass.NEVER, _said(reply, errors), gateway_id)
-    return _named(rejected(reply), gateway_id)
+    return replace(rejected(reply), gateway_id=gateway_id)
 
 
 def _about_the_amount(errors: list[Error]) -> bool:
@@ -128,19 +132,6 @@ def _about_the_amount(errors: list[Error]) -> bool:
 
 def _has_result(body: Part) -> bool:
     return bool(body.part("paymentResult") or body.part("refundResult"))
-
-
-def _named(outcome: Outcome, gateway_id: str) -> Outcome:
-    """Let a doubt or a no say which payment it is about."""
-    match outcome:
-        case Unknown():
-            return Unknown(outcome.reason, gateway_id)
-        case Declined():
-            return Declined(outcome.code, outcome.decline, outcome.text, gateway_id)
-        case Refused():
-            return Refused(outcome.code, outcome.reason, gateway_id)
-        case _:
-            return outcome
 
 
 def _blamed(errors: list[Error]) -> DeclineClass | None:

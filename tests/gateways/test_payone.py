@@ -35,7 +35,7 @@ from billing.gateway import (
     Unknown,
 )
 from billing.money import Money
-from gateways.payone import Payone
+from gateways.payone import REPEATABLE_S, Payone
 from gateways.payone_answers import family, head
 from gateways.payone_cards import StoredCard, TokenForm
 from gateways.payone_codes import CODES, DECLINES, DOUBTS, INSTRUCTIONS, REFUSALS, Meaning, decline_class
@@ -823,6 +823,23 @@ async def test_a_question_without_a_number_is_not_put() -> None:
     assert wire.requests == []
 
 
+@pytest.mark.parametrize("number", ["../tokens", "4454999290_0/refund", "a b", "\u0663"])
+async def test_a_question_about_no_number_of_payones_is_not_put(number: str) -> None:
+    wire = answering(b"")
+    with pytest.raises(MisuseError):
+        await gateway(wire).find(replace(KNOWN, gateway_id=number))
+    assert wire.requests == []
+
+
+@pytest.mark.parametrize("mark", ["", "key", "key=T 1", "a=1&" * 20, "key=" + "K" * 31, "order=4711"])
+async def test_words_that_are_not_ours_are_nobodys(mark: str) -> None:
+    assert await found(made(9, mark=mark)) == Approved(PAYMENT_ID, AMOUNT)
+
+
+async def test_repeating_ends_before_the_key_is_forgotten() -> None:
+    assert 3600 < REPEATABLE_S < 24 * 3600
+
+
 async def test_nothing_there_is_only_said_where_it_is_certain() -> None:
     assert gateway(answering(b"")).abilities.asking.after_nothing is AfterNothing.NEW_KEY
 
@@ -954,6 +971,7 @@ async def test_a_no_to_an_operation_speaks_of_that_payment_only(content: bytes, 
         (failure(error("1409")), 409, Unknown),
         (failure(error("9007")), 403, Refused),
         (failure(error("1", "SCHEMA_VALIDATION_FAILED")), 400, Refused),
+        (failure(error("30511001")), 402, Declined),
         (failure(error("1")), 503, Unknown),
         (b"", 404, Refused),
         (b"{}", 409, Unknown),
