@@ -138,7 +138,7 @@ class Effects:
         del row["ask_at"]
         self.operations.append(row)
 
-    def store_profile(self, case: Case, news: ProfileNews) -> None:
+    def store_profile(self, case: Case, news: ProfileNews, *, again: bool = False) -> None:
         """Make or renew the customer's profile, and charge it from now on."""
         attempt = case.attempt
         self.profiles.append(
@@ -149,6 +149,7 @@ class Effects:
                 replaced_id=attempt["profile_id"],
                 subscription_ids=tuple(case.subscriptions),
                 now=case.moment.now,
+                again=again,
             )
         )
 

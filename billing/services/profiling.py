@@ -22,7 +22,10 @@ _profile, _subscription = table(Profile), table(Subscription)
 
 @dataclass(frozen=True, slots=True)
 class ProfileChange:
-    """News of a customer's profile, and which profile and subscriptions it is to replace and serve."""
+    """News of a customer's profile, and which profile and subscriptions it is to replace and serve.
+
+    `again` marks further news of a payment whose first news was taken already: it dates no renewal.
+    """
 
     customer_id: int
     gateway_account_id: int
@@ -30,6 +33,7 @@ class ProfileChange:
     replaced_id: int | None
     subscription_ids: tuple[int, ...]
     now: datetime
+    again: bool = False
 
 
 async def change_profiles(ctx: Context, session: AsyncSession, changes: Sequence[ProfileChange]) -> None:
@@ -58,7 +62,9 @@ async def _renew(ctx: Context, session: AsyncSession, change: ProfileChange) -> 
     digest = profile_digest(ctx.vault, change.gateway_account_id, change.news.reference, change.news.slot)
     mine = (_profile.c.gateway_account_id == change.gateway_account_id) & (_profile.c.reference_digest == digest)
     statement = update(_profile).where(mine, _profile.c.customer_id == change.customer_id)
-    values = _known(change.news) | {"state": ProfileState.ACTIVE, "renewed_at": change.now}
+    values = _known(change.news) | {"state": ProfileState.ACTIVE}
+    if not change.again:
+        values["renewed_at"] = change.now
     found: int | None = (await session.execute(statement.values(**values).returning(_profile.c.id))).scalar()
     return found
 

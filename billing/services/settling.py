@@ -247,7 +247,7 @@ def _hear_more_of_a_payment(case: Case, outcome: Approved, effects: Effects) -> 
         effects.post_once(case, group)
         return
     if outcome.profile:
-        effects.store_profile(case, outcome.profile)
+        effects.store_profile(case, outcome.profile, again=True)
     if outcome.captured and not case.attempt["captured"]:
         case.attempt["captured"] = True
         if case.verification:
