@@ -13,9 +13,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, datetime
 from enum import StrEnum
-from typing import Protocol
+from typing import Final, Protocol
 
 from billing.money import Money
 
@@ -33,7 +33,11 @@ class UnsupportedError(MisuseError):
 
 
 class ConfigurationError(GatewayError):
-    """Credentials or settings that cannot work; the message names the setting."""
+    """Credentials or settings that cannot work; the message names the setting, and `setting` is its name alone."""
+
+    def __init__(self, message: str, setting: str = "") -> None:
+        super().__init__(message)
+        self.setting = setting
 
 
 class ForgeryError(GatewayError):
@@ -94,7 +98,7 @@ class Mandate:
 class ProfileReference:
     """A stored credential as its gateway knows it; `slot` tells several of one payer apart where the wire has that."""
 
-    reference: str
+    reference: str = field(repr=False)
     slot: str = ""
     mandate: Mandate = field(default_factory=Mandate)
 
@@ -150,6 +154,7 @@ class PresentCharge:
 
     `method` names the way to pay in the gateway's abilities, `fields` what that way needs (documented
     by the adapter). `store` asks for a profile to be made or renewed under the payer's reference.
+    `reserve_only` asks for an authorisation that will be reversed.
     """
 
     key: str
@@ -157,18 +162,21 @@ class PresentCharge:
     payer: Payer
     order: Order
     method: str
-    fields: Mapping[str, str]
+    fields: Mapping[str, str] = field(repr=False)
     returns: ReturnUrls
     notify_url: str
     store: ProfileReference | None = None
+    reserve_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class CheckoutOrder:
     """A hosted page to be opened for a customer.
 
-    With `store` set, paying also makes or renews that profile. `reserve_only` asks
-    for an authorisation that will be reversed, where the wire can ask for that.
+    `ways` are those the page may offer, the one the customer chose first. `inputs` holds what the
+    customer was asked for, by the names of `Abilities.inputs`. With `store` set, paying also makes or
+    renews that profile. `reserve_only` asks for an authorisation that will be reversed, where the
+    wire can ask for that.
     """
 
     key: str
@@ -178,6 +186,7 @@ class CheckoutOrder:
     returns: ReturnUrls
     notify_url: str
     ways: tuple[str, ...] = ()
+    inputs: Mapping[str, str] = field(default_factory=dict)
     store: ProfileReference | None = None
     reserve_only: bool = False
 
@@ -187,9 +196,11 @@ class Question:
     """The question what became of an attempt, or of an operation on it.
 
     `asked` counts the questions already spent, for gateways that ration them.
-    `page` is set where a hosted page may still be open, on which a failed try is not the end.
+    `page` is set where a hosted page may still be open: nobody may have come to it yet, and where it outlives
+    a decline, a failed try on it is not the end.
     `settled_before` counts operations of the same kind and amount on the payment that are known to be
-    done: on a wire where they carry no reference, only one more than these can be the one asked about.
+    done, `settled_minor` sums up all of the same kind: on a wire where they carry no reference, only
+    what goes beyond these can be the one asked about.
     """
 
     key: str
@@ -200,15 +211,17 @@ class Question:
     operation: OperationKind | None = None
     operation_key: str = ""
     settled_before: int = 0
+    settled_minor: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Booked:
-    """A payment the gateway has booked; `amount` is what it was for."""
+    """A payment the gateway has booked; `amount` is what it was for, `given_back_minor` what went back before."""
 
     key: str
     gateway_id: str
     amount: Money
+    given_back_minor: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,10 +237,11 @@ class Payout:
 
 @dataclass(frozen=True, slots=True)
 class RawMessage:
-    """A notification exactly as it came.
+    """A notification exactly as it came, with at least the headers that the gateway's abilities name.
 
     `proven_key` is the attempt's key where the address it came to carries our own
-    unguessable proof of it, else empty.
+    unguessable proof of it, else empty. `received_at` is when it came by the machine's
+    clock, where it is read again later; without it, it came just now.
     """
 
     method: str
@@ -235,6 +249,7 @@ class RawMessage:
     headers: Mapping[str, str]
     body: bytes
     proven_key: str = ""
+    received_at: datetime | None = None
 
 
 # --- what is answered -------------------------------------------------------
@@ -253,7 +268,7 @@ class DeclineClass(StrEnum):
 class ProfileNews:
     """A profile was made or renewed; empty fields are not known and change nothing."""
 
-    reference: str
+    reference: str = field(repr=False)
     slot: str = ""
     kind: str = ""
     brand: str = ""
@@ -298,12 +313,16 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Pending:
-    """Booked but not final, or the customer must act at `redirect`; `until_s` is how long that may take."""
+    """Booked but not final, or the customer must act at `redirect`; `until_s` is how long that may take.
+
+    With `posted` the customer's browser posts these fields to the address; without, it just opens it.
+    """
 
     gateway_id: str = ""
     redirect: str = ""
     until_s: int | None = None
     evidence: str = ""
+    posted: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -330,11 +349,31 @@ Outcome = Approved | Declined | Refused | Pending | NotSent | Unknown
 
 @dataclass(frozen=True, slots=True)
 class Checkout:
-    """A hosted page that is open; `life_s` is how long a customer can pay on it."""
+    """A hosted page that is open; `life_s` is how long a customer can pay on it.
+
+    With `posted` the customer's browser posts these fields to the address; without, it just opens it.
+    """
 
     url: str
     life_s: int
     gateway_id: str = ""
+    posted: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class CardForm:
+    """The gateway's own card fields, to be framed in our page, so that no card data touches us.
+
+    `driver` names our script that works the frame with the gateway's (`script_url`, with its integrity
+    value where there is one). Once submitted, `id` is what a `PresentCharge` is paid with: its method
+    is `card` and its fields are `card_form` and what the script found out about the browser (`BROWSER_FIELDS`).
+    """
+
+    id: str
+    url: str
+    script_url: str
+    driver: str
+    integrity: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -354,6 +393,18 @@ class Notice:
 
 # --- the gateway ------------------------------------------------------------
 
+BROWSER_FIELDS: Final = (
+    "accept_header",
+    "user_agent",
+    "browser_language",
+    "timezone_offset_minutes",
+    "color_depth",
+    "java_enabled",
+    "screen_height",
+    "screen_width",
+)
+"""What 3-D Secure wants to know of the customer's browser, in JavaScript's words; `java_enabled` is yes or no."""
+
 
 class AfterNothing(StrEnum):
     """What may go out after the gateway, asked past its safe delay, knew nothing."""
@@ -370,17 +421,43 @@ class Asking:
     `delays_s` are the waits before each question, counted from the one before; `budget`
     is the most questions one transaction may be asked without its gateway id; before
     `settle_s` has passed since sending, "nothing there" is not believed.
+
+    Not `by_key` means that nobody can be asked by our key: then the same request under the same key is
+    the question. That, and what goes out after "nothing there" under `AfterNothing.SAME_KEY`, is safe
+    for `repeat_s` after sending; None is for ever.
     """
 
     delays_s: tuple[int, ...]
     settle_s: int
     budget: int | None
     after_nothing: AfterNothing
+    by_key: bool = True
+    repeat_s: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """Something the customer must tell before a hosted page can be opened for a way to pay.
+
+    `pattern` is a regular expression for the whole of it. Pages have words for each `name`.
+    """
+
+    way: str
+    name: str
+    pattern: str
 
 
 @dataclass(frozen=True, slots=True)
 class Abilities:
-    """What a gateway can do; the engine, the console and the pay page follow it."""
+    """What a gateway can do; the engine, the console and the pay page follow it.
+
+    `storing` are the ways that make a profile which can be charged later, all of them where it is None. `inputs`
+    is what a way asks of the customer, and `least_minor` the smallest amount of each way that has one. `card_form`
+    is the origin of the script and the frame with which the way `card` can be paid in the gateway's own fields on
+    our page, such as `https://pay.example`; empty where it has none. Where hosted pages do not outlive a decline
+    (`page_outlives_decline`), it is the end of the page, and the next visit opens a fresh one under a new key.
+    `proof_headers` are those of a notification, in lower case, without which it cannot be verified again.
+    """
 
     title: str
     charge: bool
@@ -398,8 +475,27 @@ class Abilities:
     timeout_s: float
     notification_is_truth: bool
     currencies: frozenset[str] | None = None
-    least_minor: int = 1
+    least_minor: Mapping[str, int] = field(default_factory=dict)
     in_flight_max: int = 250
+    storing: frozenset[str] | None = None
+    card_form: str = ""
+    inputs: tuple[Input, ...] = ()
+    page_outlives_decline: bool = True
+    proof_headers: frozenset[str] = frozenset()
+
+    @property
+    def asks_every_time(self) -> bool:
+        """Whether customers confirm each payment on a page, so that nothing can be charged while they are away."""
+        return self.hosted_page and not self.charge
+
+    def takes(self, amount: Money, way: str) -> bool:
+        """Answer whether so much, in this currency, can be paid here in this way."""
+        fits = self.currencies is None or amount.currency in self.currencies
+        return fits and amount.minor >= self.least_minor.get(way, 1)
+
+    def stores(self, way: str) -> bool:
+        """Answer whether paying in this way makes a profile that can be charged later."""
+        return self.renews_profile and (self.storing is None or way in self.storing)
 
 
 class Gateway(Protocol):
@@ -421,6 +517,10 @@ class Gateway(Protocol):
 
     async def open_checkout(self, order: CheckoutOrder) -> Checkout | Declined | Refused | NotSent | Unknown:
         """Open a hosted page; nothing is charged until the customer acts on it."""
+        ...
+
+    async def open_card_form(self, payer: Payer) -> CardForm | Declined | Refused | NotSent | Unknown:
+        """Open the gateway's own card fields for a frame in our page; no money has anything to do with it yet."""
         ...
 
     async def find(self, question: Question) -> Outcome:
@@ -459,9 +559,37 @@ class Gateway(Protocol):
         """Return the body this gateway wants as the answer to a notification."""
         ...
 
+    def answer_challenge(self, message: RawMessage) -> str | None:
+        """Return what the gateway's check of our address wants to read, or None where it is no such check."""
+        ...
+
     async def close(self) -> None:
         """Let go of connections."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """Something that is said of an account when it is set up; without a default it must be given.
+
+    A secret is never shown again. With `choices` it is one of them.
+    """
+
+    name: str
+    label: str
+    hint: str = ""
+    default: str | None = None
+    is_secret: bool = False
+    is_address: bool = False
+    choices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayKind:
+    """A gateway that accounts can be at: its name for people, and what is to be said of an account."""
+
+    title: str
+    settings: tuple[Setting, ...]
 
 
 class OpenGateway(Protocol):
@@ -498,7 +626,9 @@ class UnusableGateway:
     async def _refuse(self, *_: object) -> Refused:
         return self._refused
 
-    charge = charge_present = open_checkout = find = capture = reverse = refund = pay_out = forget = _refuse
+    charge = charge_present = open_checkout = open_card_form = find = capture = reverse = refund = pay_out = forget = (
+        _refuse
+    )
 
     async def check(self) -> None:
         """Raise what is wrong with the credentials."""
@@ -511,6 +641,10 @@ class UnusableGateway:
     def acknowledge(self, accepted: bool) -> str:
         """Return a plain word."""
         return "OK" if accepted else "ERROR"
+
+    def answer_challenge(self, message: RawMessage) -> str | None:  # noqa: ARG002 - nothing is read here
+        """Answer none."""
+        return None
 
     async def close(self) -> None:
         """Do nothing: nothing was opened."""

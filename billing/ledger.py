@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 
 from billing.money import Money
 
@@ -17,6 +18,7 @@ class Account(StrEnum):
     GATEWAY = "gateway"
     CUSTOMER_CREDIT = "customer_credit"
     VERIFICATION = "verification"
+    OUTSIDE = "outside"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +50,14 @@ class Group:
 
 def issue(key: str, net: Money, tax: Money) -> Group:
     """Post an invoice: the customer owes it, we earned the net, and the tax is the state's."""
+    return Group(f"issue:{key}", _earned(net, tax))
+
+
+@lru_cache(4096)
+def _earned(net: Money, tax: Money) -> tuple[Entry, ...]:
+    """Return the entries of an invoice; those of a price are the same for everyone who pays it."""
     entries = (Entry(Account.RECEIVABLE, net + tax), Entry(Account.REVENUE, -net), Entry(Account.TAX, -tax))
-    return Group(f"issue:{key}", tuple(entry for entry in entries if entry.amount))
+    return tuple(entry for entry in entries if entry.amount)
 
 
 def void(key: str, net: Money, tax: Money) -> Group:
@@ -65,7 +73,17 @@ def payment(key: str, amount: Money, owed: Money) -> Group:
         Entry(Account.RECEIVABLE, -settled),
         Entry(Account.CUSTOMER_CREDIT, settled - amount),
     )
-    return Group(f"payment:{key}", tuple(entry for entry in entries if entry.amount))
+    return Group(payment_key(key), tuple(entry for entry in entries if entry.amount))
+
+
+def paid_outside(key: str, amount: Money) -> Group:
+    """Post an invoice as paid by money that came past every gateway: to the bank, or in cash."""
+    return Group(f"outside:{key}", (Entry(Account.OUTSIDE, amount), Entry(Account.RECEIVABLE, -amount)))
+
+
+def payment_key(key: str) -> str:
+    """Return the name of the group that a payment under a key is posted as."""
+    return f"payment:{key}"
 
 
 def held(key: str, amount: Money) -> Group:

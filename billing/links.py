@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import hmac
 from dataclasses import dataclass
 
 from billing.gateway import ReturnUrls
@@ -34,16 +33,16 @@ class Links:
         if len(raw) != _ID_BYTES + 16:
             return None
         link_id = int.from_bytes(raw[:_ID_BYTES])
-        return link_id if hmac.compare_digest(raw[_ID_BYTES:], self.vault.proof("pay-link", link_id)) else None
+        return link_id if self.vault.proves(raw[_ID_BYTES:], "pay-link", link_id) else None
 
     def pay(self, link_id: int) -> str:
         """Return the address that is mailed."""
         return f"{self.public_url}/p/{self.token(link_id)}"
 
     def returns(self, link_id: int) -> ReturnUrls:
-        """Return the addresses a hosted page sends the customer back to."""
+        """Return the addresses a hosted page sends the customer back to; some gateways take none with a query."""
         base = f"{self.pay(link_id)}/back"
-        return ReturnUrls(f"{base}?way=success", f"{base}?way=error", f"{base}?way=cancel")
+        return ReturnUrls(f"{base}/success", f"{base}/error", f"{base}/cancel")
 
     def notify(self, account_id: int, key: str) -> str:
         """Return the address a gateway reports an attempt to; it carries our proof of the attempt's key."""
@@ -51,7 +50,7 @@ class Links:
 
     def proves(self, account_id: int, key: str, proof: str) -> bool:
         """Answer whether the proof in a notification's address is ours."""
-        return hmac.compare_digest(_decode(proof), self.vault.proof("notify", account_id, key))
+        return self.vault.proves(_decode(proof), "notify", account_id, key)
 
 
 def _encode(raw: bytes) -> str:

@@ -51,7 +51,8 @@ MOVES: Final = MappingProxyType(
     {
         # Only a database restored from a backup hears of an attempt that it never sent.
         _S.CREATED: frozenset({_S.SENT, _S.WITHDRAWN, _S.APPROVED, _S.PENDING}),
-        _S.SENT: frozenset({_S.APPROVED, _S.DECLINED, _S.REFUSED, _S.PENDING, _S.UNKNOWN, _S.NOT_SENT}),
+        # A process that leaves hands back what it has claimed and not begun to send.
+        _S.SENT: frozenset({_S.CREATED, _S.APPROVED, _S.DECLINED, _S.REFUSED, _S.PENDING, _S.UNKNOWN, _S.NOT_SENT}),
         _S.PENDING: frozenset({_S.APPROVED, _S.DECLINED, _S.NOT_SENT}),
         _S.UNKNOWN: frozenset({_S.APPROVED, _S.DECLINED, _S.NOT_SENT, _S.PENDING}),
         _S.DECLINED: _LATE_TRUTH,
@@ -93,6 +94,13 @@ def absorb(held: AttemptState, outcome: Outcome, *, page_open: bool = False) -> 
     if page_open and held == _S.PENDING and named != _S.APPROVED:
         return held
     return move(MOVES, held, named) if named in MOVES[held] else held
+
+
+def found_out(answer: Outcome) -> Outcome:
+    """Return what the answer to a question says; one that rejects the question has told nothing of the payment."""
+    if isinstance(answer, Refused):
+        return Unknown(f"the gateway does not let us ask: {answer.code}: {answer.reason}")
+    return answer
 
 
 def owed_key(kind: str, *parts: str | int) -> str:

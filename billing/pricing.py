@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import date, timedelta
 
 from billing.money import Money, MoneyError
 from billing.periods import Interval, Period
@@ -27,7 +28,7 @@ class Terms:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line of an invoice: net and tax make the total, to the minor unit."""
+    """One line of an invoice: net and tax make the total, which the customer pays, to the minor unit."""
 
     text: str
     quantity: int
@@ -36,11 +37,10 @@ class Line:
     tax: Money
     tax_rate_bp: int
     period: Period
+    total: Money = field(init=False)
 
-    @property
-    def total(self) -> Money:
-        """What the customer pays for the line."""
-        return self.net + self.tax
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "total", self.net + self.tax)
 
 
 def line_for(text: str, terms: Terms, quantity: int, period: Period) -> Line:
@@ -51,3 +51,16 @@ def line_for(text: str, terms: Terms, quantity: int, period: Period) -> Line:
     tax = tax_within(amount, terms.tax_rate_bp) if terms.tax_included else tax_on(amount, terms.tax_rate_bp)
     net = amount - tax if terms.tax_included else amount
     return Line(text, quantity, terms.unit, net, tax, terms.tax_rate_bp, period)
+
+
+def forecast(text: str, terms: Terms, quantity: int, first_on: date, trial_days: int, count: int) -> list[Line]:
+    """Return the lines of the first invoices of a customer who begins on a day; each is due as its period begins.
+
+    Periods are counted from the end of the trial. Raises `ValueError` where the calendar ends before they do.
+    """
+    try:
+        anchor = first_on + timedelta(days=trial_days)
+        periods = [terms.interval.period(anchor, number) for number in range(count)]
+    except (ValueError, OverflowError):
+        raise ValueError("the calendar ends in the year 9999, before these periods do") from None
+    return [line_for(text, terms, quantity, period) for period in periods]

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Connection, Select, Table, event, text
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
@@ -24,6 +24,26 @@ from sqlalchemy.sql.functions import FunctionElement
 from billing.models.base import Instant
 
 PAGE = 500
+
+# A database host that has vanished answers nothing, not even no: what waits for it learns of it within a minute.
+# An address may name others (`?connect_timeout=5`); these are libpq's words, seconds but for the last, which is ms.
+_VANISHED: Final = {
+    "connect_timeout": 10,
+    "keepalives_idle": 20,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 50_000,
+}
+
+
+_GIVEN_UP: Final = (
+    "SELECT set_config('idle_in_transaction_session_timeout', '60s', false), "
+    "set_config('tcp_keepalives_idle', '20', false), set_config('tcp_keepalives_interval', '10', false), "
+    "set_config('tcp_keepalives_count', '3', false), set_config('tcp_user_timeout', '50s', false)"
+)
+
+# Groups of millions fit into memory, and the compiling of a statement costs more than it gains.
+_FOR_SCANS: Final = text("SELECT set_config('work_mem', '256MB', true), set_config('jit', 'off', true)")
 
 
 class DatabaseUrlError(ValueError):
@@ -84,6 +104,14 @@ class Store:
         async with AsyncSession(self._reading, expire_on_commit=False) as session:
             yield session
 
+    @asynccontextmanager
+    async def scan(self) -> AsyncIterator[AsyncSession]:
+        """Open a transaction for reading through whole tables: its statements may take more memory than others."""
+        async with self.read() as session:
+            if not self.is_sqlite:
+                await session.execute(_FOR_SCANS)
+            yield session
+
     def claim(self, statement: Select[Any], *of: Table) -> Select[Any]:
         """Lock the rows a statement picks, all or those of some tables, passing over what others hold.
 
@@ -103,11 +131,14 @@ class Store:
         await self.engine.dispose()
 
 
-def insert_unless(session: AsyncSession, into: Table, columns: Sequence[str], where: str | None = None) -> Any:
-    """Return an insert that leaves out rows whose columns are taken by another row (one that `where` picks)."""
+def insert_unless(session: AsyncSession, into: Table, columns: Sequence[str] = (), where: str | None = None) -> Any:
+    """Return an insert that leaves out rows whose columns are taken by another row (one that `where` picks).
+
+    Without columns it is whatever the table holds unique, in a partitioned one together with what it is divided by.
+    """
     insert = sqlite_insert if session.get_bind().dialect.name == "sqlite" else postgresql_insert
     index_where = None if where is None else text(where)
-    return insert(into).on_conflict_do_nothing(index_elements=columns, index_where=index_where)
+    return insert(into).on_conflict_do_nothing(index_elements=columns or None, index_where=index_where)
 
 
 def bare_url(url: str) -> str:
@@ -128,7 +159,12 @@ def _open(url: str) -> AsyncEngine:
         return _open_sqlite(parsed.set(drivername="sqlite+aiosqlite").render_as_string(hide_password=False))
     if parsed.drivername in {"postgresql", "postgresql+psycopg"}:
         address = parsed.set(drivername="postgresql+psycopg").render_as_string(hide_password=False)
-        return create_async_engine(address, pool_size=10, max_overflow=20, pool_pre_ping=True)
+        ours = {name: value for name, value in _VANISHED.items() if name not in parsed.query}
+        engine = create_async_engine(
+            address, pool_size=10, max_overflow=20, pool_pre_ping=True, hide_parameters=True, connect_args=ours
+        )
+        event.listen(engine.sync_engine, "connect", _prepare_postgresql)
+        return engine
     raise DatabaseUrlError(f"TURNUS_DATABASE_URL names {parsed.drivername!r}; Turnus runs on SQLite and PostgreSQL")
 
 
@@ -136,10 +172,21 @@ def _open_sqlite(url: str) -> AsyncEngine:
     file = make_url(url).database
     if file and not Path(file).parent.is_dir():
         raise DatabaseUrlError(f"TURNUS_DATABASE_URL: {bare_url(url)} cannot be used: there is no such folder")
-    engine = create_async_engine(url, connect_args={"timeout": 30}, pool_size=5, max_overflow=15)
+    engine = create_async_engine(url, connect_args={"timeout": 30}, pool_size=5, max_overflow=15, hide_parameters=True)
     event.listen(engine.sync_engine, "connect", _prepare_sqlite)
     event.listen(engine.sync_engine, "begin", _begin_sqlite)
     return engine
+
+
+def _prepare_postgresql(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
+    """Let the server give up a host of ours that has vanished, or all others wait for what it had locked.
+
+    By itself the server would notice after two hours.
+    """
+    cursor = connection.cursor()
+    cursor.execute(_GIVEN_UP)
+    cursor.close()
+    connection.commit()
 
 
 def _prepare_sqlite(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:

@@ -22,7 +22,10 @@ class SubscriptionState(StrEnum):
 
 
 class Collection(StrEnum):
-    """How a subscription's invoices are collected: by charging the profile, or by a pay-link each time."""
+    """How a subscription's invoices are collected: by charging the profile, or by a pay-link each time.
+
+    A link turns into charging when a customer pays by means that are stored, and so agrees to the next charges.
+    """
 
     CHARGE = "charge"
     LINK = "link"
@@ -36,8 +39,8 @@ MOVES: Final = MappingProxyType(
         _S.TRIALING: frozenset({_S.ACTIVE, _S.PAST_DUE, _S.PAUSED, _S.CANCELED, _S.ENDED}),
         _S.ACTIVE: frozenset({_S.PAST_DUE, _S.PAUSED, _S.CANCELED, _S.ENDED}),
         _S.PAST_DUE: frozenset({_S.ACTIVE, _S.PAUSED, _S.CANCELED, _S.ENDED}),
-        _S.PAUSED: frozenset({_S.ACTIVE, _S.CANCELED, _S.ENDED}),
-        _S.CANCELED: frozenset({_S.ACTIVE, _S.PAST_DUE, _S.ENDED}),
+        _S.PAUSED: frozenset({_S.TRIALING, _S.ACTIVE, _S.PAST_DUE, _S.CANCELED, _S.ENDED}),
+        _S.CANCELED: frozenset({_S.TRIALING, _S.ACTIVE, _S.PAST_DUE, _S.ENDED}),
         _S.ENDED: frozenset(),
     }
 )
@@ -48,6 +51,21 @@ BILLABLE: Final = (_S.TRIALING, _S.ACTIVE, _S.PAST_DUE)
 def next_due_on(state: SubscriptionState, interval: Interval, anchor_on: date, next_period: int) -> date | None:
     """Return the day the next period falls due, or nothing for a subscription that is not billed."""
     return interval.boundary(anchor_on, next_period) if state in BILLABLE else None
+
+
+def going_on(anchor_on: date, next_period: int, today: date, *, overdue: bool) -> SubscriptionState:
+    """Return where a subscription stands that is billed, from what there is of it and what it owes."""
+    if next_period == 0 and anchor_on > today:
+        return _S.TRIALING
+    return _S.PAST_DUE if overdue else _S.ACTIVE
+
+
+def ends_on(interval: Interval, anchor_on: date, next_period: int, today: date) -> date:
+    """Return the first day after those that were billed, at which a subscription ends that is not renewed.
+
+    What is due and not billed yet is not billed any more; nothing ends before today.
+    """
+    return max(today, interval.boundary(anchor_on, next_period))
 
 
 def period_after_import(interval: Interval, anchor_on: date, billed_until: date | None) -> int:

@@ -11,7 +11,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, event
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
 
 from billing.store import Store
 
@@ -39,6 +39,14 @@ async def current(url: str) -> str | None:
 async def is_current(url: str) -> bool:
     """Answer whether a database has the schema that this code was written for."""
     return await current(url) == head()
+
+
+async def fits(session: AsyncSession) -> bool:
+    """Answer whether a database has our schema or a later one, which lets us work beside its own code."""
+    revision = await (await session.connection()).run_sync(_revision)
+    scripts = ScriptDirectory.from_config(configuration())
+    earlier = {script.revision for script in scripts.walk_revisions()} - {scripts.get_current_head()}
+    return revision is not None and revision not in earlier
 
 
 def head() -> str | None:

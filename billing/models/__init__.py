@@ -1,22 +1,34 @@
 """The tables; one file per noun group."""
 
+from billing.models.access import ApiKey, Idempotency, Scope
 from billing.models.base import metadata, new_row, table
 from billing.models.catalog import Plan, Price, Subscription
 from billing.models.customer import Customer, Profile, ProfileState
-from billing.models.invoice import Invoice, InvoiceLine, Posting
-from billing.models.merchant import AccountState, CatchUp, GatewayAccount, Merchant, NumberSeries, TestClock
+from billing.models.invoice import Invoice, InvoiceLine, ManualPayment, Posting
+from billing.models.merchant import (
+    AccountState,
+    CatchUp,
+    GatewayAccount,
+    Merchant,
+    NumberSeries,
+    SurplusPolicy,
+    TestClock,
+)
 from billing.models.payment import (
     Allocation,
     Attempt,
     ChargeRight,
     Checkout,
+    Mandate,
     Operation,
     OwedKind,
     PayLink,
     Verification,
     VerificationState,
 )
+from billing.models.people import ActorKind, AuditEntry, ConsoleSession, Membership, Role, SignInFailure, User
 from billing.models.traffic import (
+    OPEN_RUN_STATES,
     Decision,
     Message,
     MessageState,
@@ -27,19 +39,32 @@ from billing.models.traffic import (
     Task,
     TaskState,
 )
+from billing.models.webhook import DeliveryState, EndpointState, Event, WebhookDelivery, WebhookEndpoint
 
 __all__ = [
+    "OPEN_RUN_STATES",
     "AccountState",
+    "ActorKind",
     "Allocation",
+    "ApiKey",
     "Attempt",
+    "AuditEntry",
     "CatchUp",
     "ChargeRight",
     "Checkout",
+    "ConsoleSession",
     "Customer",
     "Decision",
+    "DeliveryState",
+    "EndpointState",
+    "Event",
     "GatewayAccount",
+    "Idempotency",
     "Invoice",
     "InvoiceLine",
+    "Mandate",
+    "ManualPayment",
+    "Membership",
     "Merchant",
     "Message",
     "MessageState",
@@ -54,14 +79,21 @@ __all__ = [
     "Price",
     "Profile",
     "ProfileState",
+    "Role",
     "Run",
     "RunState",
+    "Scope",
+    "SignInFailure",
     "Subscription",
+    "SurplusPolicy",
     "Task",
     "TaskState",
     "TestClock",
+    "User",
     "Verification",
     "VerificationState",
+    "WebhookDelivery",
+    "WebhookEndpoint",
     "metadata",
     "new_row",
     "table",

@@ -8,8 +8,21 @@ from enum import StrEnum
 from functools import cache
 from typing import Any
 
-from sqlalchemy import BigInteger, CheckConstraint, DateTime, Dialect, Integer, MetaData, String, Table, TypeDecorator
-from sqlmodel import Field, SQLModel
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    DateTime,
+    Dialect,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    TypeDecorator,
+    func,
+    text,
+)
+from sqlmodel import AutoString, Field, SQLModel
 
 BigId = BigInteger().with_variant(Integer(), "sqlite")
 
@@ -76,6 +89,12 @@ def word(default: StrEnum | str | None = None, *, nullable: bool = False) -> Any
     return Field(default=default, sa_type=String(24), nullable=nullable)
 
 
+def added(default: str, size: int | None = None) -> Any:
+    """Return a text column that a later migration added: code of before, which does not know it, leaves the default."""
+    said = {"server_default": text(f"'{default}'")}
+    return Field(default=default, sa_type=AutoString(size), nullable=False, sa_column_kwargs=said)
+
+
 def one_of(column: str, words: Iterable[str]) -> CheckConstraint:
     """Return the constraint that lets a column hold only the words."""
     return CheckConstraint(f"{column} IN ({', '.join(repr(str(w)) for w in words)})", name=f"{column}_known")
@@ -84,6 +103,12 @@ def one_of(column: str, words: Iterable[str]) -> CheckConstraint:
 def rule(name: str, sql: str) -> CheckConstraint:
     """Return a named constraint."""
     return CheckConstraint(sql, name=name)
+
+
+def begins(of: Table, column: str) -> Index:
+    """Add the index that finds a merchant's rows by how a text begins, whatever its capitals."""
+    small = func.lower(of.c[column]).label("small")
+    return Index(f"ix_{of.name}_{column}_begins", of.c.merchant_id, small, postgresql_ops={"small": "text_pattern_ops"})
 
 
 def table(model: type[SQLModel]) -> Table:

@@ -7,13 +7,13 @@ from datetime import date, datetime
 from sqlalchemy import Index, UniqueConstraint, text
 from sqlmodel import Field
 
-from billing.models.base import Row, identity, instant, minor, one_of, refers, rule, word
+from billing.models.base import Row, begins, identity, instant, minor, one_of, refers, rule, table, word
 from billing.periods import Interval, Unit
 from billing.subscriptions import BILLABLE, Collection, SubscriptionState
 
 
 class Plan(Row, table=True):
-    """What is sold."""
+    """What is sold, to nobody new once it is archived."""
 
     __table_args__ = (UniqueConstraint("merchant_id", "reference"),)
 
@@ -21,10 +21,14 @@ class Plan(Row, table=True):
     merchant_id: int = refers("merchant.id")
     reference: str = Field(max_length=40)
     name: str = Field(max_length=100)
+    archived_at: datetime | None = instant()
 
 
 class Price(Row, table=True):
-    """An amount with its interval and currency; the title is what customers read, such as "Team, monthly"."""
+    """An amount with its interval and currency; the title is what customers read, such as "Team, monthly".
+
+    One that is retired is billed to those who are on it, and sold to nobody new.
+    """
 
     __table_args__ = (
         UniqueConstraint("plan_id", "reference"),
@@ -46,6 +50,7 @@ class Price(Row, table=True):
     trial_days: int = Field(default=0)
     tax_rate_bp: int = Field(default=0)
     tax_included: bool = True
+    retired_at: datetime | None = instant()
 
     @property
     def interval(self) -> Interval:
@@ -56,6 +61,7 @@ class Price(Row, table=True):
 class Subscription(Row, table=True):
     """A customer on a price since an anchor day.
 
+    `preferred_account_id` is the gateway account whose ways to pay come first for one who pays by link.
     `next_due_on` is derived from the anchor and the number of the next period, and stored for the
     index alone; it is empty while the subscription is not billed. `uid` names it in derived keys.
     """
@@ -84,6 +90,7 @@ class Subscription(Row, table=True):
     customer_id: int = refers("customer.id", index=True)
     price_id: int = refers("price.id")
     profile_id: int | None = refers("profile.id", nullable=True)
+    preferred_account_id: int | None = refers("gateway_account.id", nullable=True)
     reference: str = Field(max_length=40)
     uid: str = Field(max_length=32, unique=True)
     quantity: int = Field(default=1)
@@ -97,3 +104,6 @@ class Subscription(Row, table=True):
     created_at: datetime = instant(nullable=False)
     canceled_at: datetime | None = instant()
     ended_on: date | None = None
+
+
+begins(table(Subscription), "reference")

@@ -8,7 +8,7 @@ from enum import StrEnum
 from sqlalchemy import UniqueConstraint
 from sqlmodel import Field
 
-from billing.models.base import Row, identity, instant, one_of, refers, word
+from billing.models.base import Row, begins, identity, instant, one_of, refers, table, word
 
 
 class ProfileState(StrEnum):
@@ -35,6 +35,10 @@ class Customer(Row, table=True):
     country: str = Field(default="", max_length=2)
 
 
+for _column in ("name", "email", "reference"):
+    begins(table(Customer), _column)
+
+
 class Profile(Row, table=True):
     """A stored credential at one gateway, made with the customer present.
 
@@ -57,6 +61,6 @@ class Profile(Row, table=True):
     mandate_reference: str = Field(default="", max_length=35)
     mandate_signed_on: date | None = None
     first_transaction: str = Field(default="", max_length=64)
-    scheme_reference: str = Field(default="", max_length=64)
+    scheme_reference: str = Field(default="", max_length=250)
     created_at: datetime = instant(nullable=False)
     renewed_at: datetime | None = instant()

@@ -33,6 +33,13 @@ class Invoice(Row, table=True):
             sqlite_where=text("next_step_on IS NOT NULL"),
         ),
         Index("ix_invoice_open", "id", postgresql_where=text("state = 'open'"), sqlite_where=text("state = 'open'")),
+        Index(
+            "ix_invoice_dunned",
+            "merchant_id",
+            "dunned_since",
+            postgresql_where=text("dunned_since IS NOT NULL"),
+            sqlite_where=text("dunned_since IS NOT NULL"),
+        ),
         Index("ix_invoice_run_id", "run_id"),
     )
 
@@ -78,6 +85,9 @@ class InvoiceLine(Row, table=True):
     tax_rate_bp: int
 
 
+_OF_ATTEMPT = text("attempt_id IS NOT NULL")
+
+
 class Posting(Row, table=True):
     """One line of the ledger; never changed, and balanced within its group.
 
@@ -89,6 +99,7 @@ class Posting(Row, table=True):
         one_of("account", Account),
         Index("ix_posting_invoice", "invoice_id", "account"),
         Index("ix_posting_customer", "customer_id", "account"),
+        Index("ix_posting_attempt", "attempt_id", postgresql_where=_OF_ATTEMPT, sqlite_where=_OF_ATTEMPT),
     )
 
     group_key: str = Field(primary_key=True, max_length=120)
@@ -102,3 +113,16 @@ class Posting(Row, table=True):
     currency: str = Field(max_length=3)
     booked_on: date
     posted_at: datetime = instant(nullable=False)
+
+
+class ManualPayment(Row, table=True):
+    """An invoice paid past every gateway, as somebody said: when, how it is known, and who recorded it."""
+
+    __tablename__ = "manual_payment"
+
+    invoice_id: int = Field(primary_key=True, foreign_key="invoice.id", sa_type=BigInteger)
+    merchant_id: int = refers("merchant.id", index=True)
+    paid_on: date
+    proof: str = Field(max_length=200)
+    recorded_by: str = Field(max_length=100)
+    recorded_at: datetime = instant(nullable=False)

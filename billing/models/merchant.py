@@ -5,10 +5,10 @@ from __future__ import annotations
 from datetime import datetime
 from enum import StrEnum
 
-from sqlalchemy import BigInteger, UniqueConstraint
+from sqlalchemy import JSON, BigInteger, UniqueConstraint
 from sqlmodel import Field
 
-from billing.models.base import Row, identity, instant, minor, one_of, refers, rule, word
+from billing.models.base import Row, added, identity, instant, minor, one_of, refers, rule, word
 
 
 class AccountState(StrEnum):
@@ -25,6 +25,13 @@ class CatchUp(StrEnum):
     APPROVAL = "approval"
 
 
+class SurplusPolicy(StrEnum):
+    """What happens to money beyond what was owed: a person is asked, or it goes back by itself."""
+
+    ASK = "ask"
+    REFUND = "refund"
+
+
 class TestClock(Row, table=True):
     """Business time of sandbox merchants, moved by hand."""
 
@@ -37,13 +44,18 @@ class TestClock(Row, table=True):
 
 
 class Merchant(Row, table=True):
-    """Who sells: legal seller, owner of plans, customers, number series, gateway accounts, brand."""
+    """Who sells: legal seller, owner of plans, customers, number series, gateway accounts, brand.
+
+    New prices are in `currency` unless they say otherwise. With `run_approval` a run waits for a person's word;
+    `brakes` are the thresholds that differ from ours.
+    """
 
     __table_args__ = (
         rule("sandbox_has_clock", "test_clock_id IS NULL OR NOT live"),
         rule("verification_positive", "verification_minor > 0"),
         rule("link_days_positive", "link_days > 0"),
         one_of("catch_up", CatchUp),
+        one_of("surplus", SurplusPolicy),
     )
 
     id: int = identity()
@@ -53,6 +65,7 @@ class Merchant(Row, table=True):
     place: str = Field(default="", max_length=200)
     legal_line: str = Field(default="", max_length=400)
     country: str = Field(default="", max_length=2)
+    currency: str = added("EUR", 3)
     number_prefix: str = Field(max_length=20)
     timezone: str = Field(default="Europe/Vienna", max_length=64)
     language: str = Field(default="en", max_length=5)
@@ -67,6 +80,9 @@ class Merchant(Row, table=True):
     verification_minor: int = Field(default=10, sa_type=BigInteger)
     link_days: int = Field(default=14)
     catch_up: CatchUp = word(CatchUp.EACH)
+    run_approval: bool | None = None
+    brakes: dict[str, int] | None = Field(default=None, sa_type=JSON)
+    surplus: SurplusPolicy = added(SurplusPolicy.ASK, 24)
     test_clock_id: int | None = refers("test_clock.id", nullable=True)
 
 

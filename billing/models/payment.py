@@ -9,7 +9,7 @@ from sqlalchemy import BigInteger, Index, String, UniqueConstraint, text
 from sqlmodel import Field
 
 from billing.gateway import DeclineClass, OperationKind
-from billing.models.base import Row, identity, instant, minor, one_of, refers, rule, word
+from billing.models.base import Row, added, identity, instant, minor, one_of, refers, rule, word
 from billing.payments import IN_DOUBT, OPEN, AttemptState, Channel, Initiator
 
 
@@ -39,7 +39,8 @@ class Attempt(Row, table=True):
     """One try to collect.
 
     The lease says until when its sender may still be at work on it; `ask_at` when the gateway is
-    asked next, `asks` how often it was. Both are machine time, by the database's clock.
+    asked next, `asks` how often it was; `repeat_until` how long the same request under the same key
+    is no second charge, where that ends. All are machine time, by the database's clock.
     """
 
     __table_args__ = (
@@ -49,7 +50,7 @@ class Attempt(Row, table=True):
         one_of("initiator", Initiator),
         one_of("channel", Channel),
         one_of("decline_class", DeclineClass),
-        Index("ix_attempt_unsent", "run_id", "id", postgresql_where=_UNSENT, sqlite_where=_UNSENT),
+        Index("ix_attempt_ready", "merchant_id", "id", postgresql_where=_UNSENT, sqlite_where=_UNSENT),
         Index("ix_attempt_askable", "ask_at", "id", postgresql_where=_ASKABLE, sqlite_where=_ASKABLE),
         Index("ix_attempt_run_state", "run_id", "state"),
         Index("ix_attempt_gateway_id", "gateway_account_id", "gateway_id"),
@@ -82,6 +83,7 @@ class Attempt(Row, table=True):
     lease_until: datetime | None = instant()
     asks: int = Field(default=0)
     ask_at: datetime | None = instant()
+    repeat_until: datetime | None = instant()
 
 
 class Allocation(Row, table=True):
@@ -113,7 +115,11 @@ class ChargeRight(Row, table=True):
 
 
 class Operation(Row, table=True):
-    """A capture, reversal, refund, credit, chargeback or returned debit; at most one is open for a payment."""
+    """A capture, reversal, refund, credit, chargeback or returned debit; at most one is open for an attempt.
+
+    `payment_id` names the payment it is about where that is not the attempt's own but a second one under
+    the same key. `reason` is the word of whoever wanted it. `sent_at` is by the database's clock.
+    """
 
     __table_args__ = (
         rule("amount_positive", "amount_minor > 0"),
@@ -140,7 +146,10 @@ class Operation(Row, table=True):
     gateway_id: str = Field(default="", max_length=64)
     tries: int = Field(default=0)
     evidence: str = ""
+    payment_id: str = added("", 64)
+    reason: str = added("")
     created_at: datetime = instant(nullable=False)
+    sent_at: datetime | None = instant()
     decided_at: datetime | None = instant()
     lease_until: datetime | None = instant()
     asks: int = Field(default=0)
@@ -168,13 +177,38 @@ class PayLink(Row, table=True):
 
 
 class Checkout(Row, table=True):
-    """The gateway's hosted page that an attempt opened; its address is sealed, since it opens a payment."""
+    """Where a customer pays: the gateway's hosted page that an attempt opened, or its card fields on ours.
+
+    The page's address is sealed, since it opens a payment; it is empty while there is none. `sealed_fields`
+    is what came out of the card fields: with it the request can be repeated. On a hosted page a failed try
+    is not the end; of card fields there is one.
+    """
 
     attempt_id: int = Field(primary_key=True, foreign_key="attempt.id", sa_type=BigInteger)
     pay_link_id: int | None = refers("pay_link.id", nullable=True, index=True)
     sealed_url: str
+    sealed_fields: str | None = None
     opened_at: datetime = instant(nullable=False)
     closes_at: datetime = instant(nullable=False)
+
+
+class Mandate(Row, table=True):
+    """The consent a customer gave while paying, word for word, and what the gateway made of it.
+
+    The profile and its references are known once the payment went through.
+    """
+
+    attempt_id: int = Field(primary_key=True, foreign_key="attempt.id", sa_type=BigInteger)
+    merchant_id: int = refers("merchant.id")
+    customer_id: int = refers("customer.id", index=True)
+    profile_id: int | None = refers("profile.id", nullable=True, index=True)
+    text: str
+    text_digest: str = Field(max_length=64)
+    language: str = Field(max_length=5)
+    address: str = Field(default="", max_length=45)
+    given_at: datetime = instant(nullable=False)
+    first_transaction: str = Field(default="", max_length=64)
+    scheme_reference: str = Field(default="", max_length=250)
 
 
 class Verification(Row, table=True):

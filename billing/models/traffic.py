@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import date, datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import JSON, BigInteger, Index, LargeBinary, UniqueConstraint, text
 from sqlmodel import Field
@@ -38,6 +38,10 @@ class RunState(StrEnum):
     PAUSED = "paused"
     FINISHED = "finished"
     ABORTED = "aborted"
+
+
+OPEN_RUN_STATES: Final = (RunState.PLANNED, RunState.RUNNING, RunState.PAUSED)
+"""A merchant has at most one run in these."""
 
 
 class TaskState(StrEnum):
@@ -74,15 +78,20 @@ class Notification(Row, table=True):
 
 
 _QUEUED = text("state = 'queued'")
+_FAILED = text("state = 'failed'")
 
 
 class Message(Row, table=True):
-    """A mail, written with its cause and sent later; one for each cause, step and recipient."""
+    """A mail, written with its cause and sent later; one for each cause, step and recipient.
+
+    Those of a run's charges wait while the run is held back, so that a brake that pulls mails nobody.
+    """
 
     __table_args__ = (
         UniqueConstraint("cause", "step", "recipient"),
         one_of("state", MessageState),
         Index("ix_message_queued", "next_try_at", "id", postgresql_where=_QUEUED, sqlite_where=_QUEUED),
+        Index("ix_message_failed", "merchant_id", "id", postgresql_where=_FAILED, sqlite_where=_FAILED),
         Index("ix_message_customer_id", "customer_id"),
     )
 
@@ -101,13 +110,18 @@ class Message(Row, table=True):
     tries: int = Field(default=0)
     sent_at: datetime | None = instant()
     error: str = ""
+    run_id: int | None = refers("run.id", nullable=True)
 
 
 _OPEN_RUN = text("state IN ('planned', 'running', 'paused')")
 
 
 class Run(Row, table=True):
-    """One execution of the billing run for a merchant's day; one at a time is open for a merchant."""
+    """One execution of the billing run for a merchant's day; one at a time is open for a merchant.
+
+    `plan` is what it set out to charge, `planned` runs wait for `approved_by`. `slice_passed_at` says that
+    the first charges went well, or that a person let it go on; `stopped_reason` why it is held back.
+    """
 
     __table_args__ = (
         one_of("state", RunState),
@@ -122,6 +136,11 @@ class Run(Row, table=True):
     business_at: datetime = instant(nullable=False)
     started_at: datetime = instant(nullable=False)
     finished_at: datetime | None = instant()
+    plan: dict[str, Any] | None = Field(default=None, sa_type=JSON)
+    approved_by: str | None = Field(default=None, max_length=100)
+    approved_at: datetime | None = instant()
+    slice_passed_at: datetime | None = instant()
+    stopped_reason: str | None = None
 
 
 class Decision(Row, table=True):

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import insert, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from billing.bulk import insert_many, next_ids
 from billing.models import Allocation, Attempt, ChargeRight, OwedKind, new_row, table
 from billing.money import Money
 from billing.payments import AttemptState, Channel, Initiator, attempt_key
@@ -50,17 +50,17 @@ async def open_attempts(session: AsyncSession, attempts: Sequence[NewAttempt]) -
     """
     if not attempts:
         return {}
-    await session.execute(insert(_attempt), [_attempt_row(attempt) for attempt in attempts])
-    found = select(_attempt.c.key, _attempt.c.id).where(_attempt.c.key.in_([attempt.key for attempt in attempts]))
-    ids = {found_row.key: found_row.id for found_row in await session.execute(found)}
-    await session.execute(insert(table(ChargeRight)), [_right_row(a, ids[a.key]) for a in attempts])
-    await session.execute(insert(table(Allocation)), [_allocation_row(a, ids[a.key]) for a in attempts])
-    return ids
+    opened = list(zip(await next_ids(session, _attempt, len(attempts)), attempts, strict=True))
+    await insert_many(session, _attempt, [_attempt_row(id_, attempt) for id_, attempt in opened])
+    await insert_many(session, table(ChargeRight), [_right_row(id_, attempt) for id_, attempt in opened])
+    await insert_many(session, table(Allocation), [_allocation_row(id_, attempt) for id_, attempt in opened])
+    return {attempt.key: id_ for id_, attempt in opened}
 
 
-def _attempt_row(attempt: NewAttempt) -> dict[str, Any]:
+def _attempt_row(attempt_id: int, attempt: NewAttempt) -> dict[str, Any]:
     return new_row(
         Attempt,
+        id=attempt_id,
         merchant_id=attempt.merchant_id,
         customer_id=attempt.customer_id,
         gateway_account_id=attempt.gateway_account_id,
@@ -79,13 +79,13 @@ def _attempt_row(attempt: NewAttempt) -> dict[str, Any]:
     )
 
 
-def _right_row(attempt: NewAttempt, attempt_id: int) -> dict[str, Any]:
+def _right_row(attempt_id: int, attempt: NewAttempt) -> dict[str, Any]:
     if attempt.invoice_id is not None:
         return {"owed_kind": OwedKind.INVOICE, "owed_id": attempt.invoice_id, "attempt_id": attempt_id}
     return {"owed_kind": OwedKind.VERIFICATION, "owed_id": attempt.verification_id, "attempt_id": attempt_id}
 
 
-def _allocation_row(attempt: NewAttempt, attempt_id: int) -> dict[str, Any]:
+def _allocation_row(attempt_id: int, attempt: NewAttempt) -> dict[str, Any]:
     return {
         "attempt_id": attempt_id,
         "position": 0,

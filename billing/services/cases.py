@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+import json
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -10,13 +11,15 @@ from typing import Any
 from sqlalchemy import Table, bindparam, delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from billing.gateway import Asking, OperationKind, ProfileNews
+from billing.bulk import among, update_many
+from billing.events import EventType, of_attempt, of_invoice, of_subscription
+from billing.gateway import Asking, Checkout, OperationKind, Pending, ProfileNews
+from billing.invoices import InvoiceState
 from billing.ledger import Group
 from billing.models import (
     Allocation,
     Attempt,
     ChargeRight,
-    Checkout,
     GatewayAccount,
     Invoice,
     Operation,
@@ -26,22 +29,29 @@ from billing.models import (
     new_row,
     table,
 )
+from billing.models import Checkout as CheckoutRow
 from billing.money import Money
 from billing.payments import AttemptState
 from billing.services.context import Context, Moment, moments
 from billing.services.messaging import NewMessage, Owed, give_links, queue
 from billing.services.posting import Posted, post, post_once
 from billing.services.profiling import ProfileChange, change_profiles
-from billing.services.tasking import NewTask, raise_tasks
+from billing.services.tasking import NewTask, end_tasks, raise_tasks
+from billing.services.telling import NewEvent, tell
 from billing.store import after_s
+from billing.subscriptions import SubscriptionState
 
 _attempt, _allocation, _invoice = table(Attempt), table(Allocation), table(Invoice)
-_subscription, _verification, _checkout = table(Subscription), table(Verification), table(Checkout)
+_subscription, _verification, _checkout = table(Subscription), table(Verification), table(CheckoutRow)
 
 Record = dict[str, Any]
 
 # How long after a hosted page has closed a payment on it may still become known.
 PAGE_MARGIN_S = 60
+
+# What a person need not be asked any more once an attempt is over, and once an invoice is paid.
+_ENDED_BY_KNOWING = ("doubt", "unsettled")
+_ENDED_BY_PAYING = ("unpaid", "unsendable", "unstorable", "amount")
 
 # What settling may change; everything else about these rows is fixed when they are written.
 _CHANGEABLE = {
@@ -54,13 +64,18 @@ _CHANGEABLE = {
 
 @dataclass(slots=True)
 class Case:
-    """One attempt with what it pays. The records are shared: two attempts on one invoice see each other's changes."""
+    """One attempt with what it pays. The records are shared: two attempts on one invoice see each other's changes.
+
+    Each record remembers as `held` the state in which it was read.
+    """
 
     attempt: Record
     invoices: list[tuple[Record, Money]]
     verification: Record | None
     subscriptions: dict[int, Record]
     page_closes_in_s: float | None
+    hosted: bool
+    page_outlives_decline: bool
     asking: Asking
     moment: Moment
     heard_at: datetime
@@ -78,8 +93,13 @@ class Case:
 
     @property
     def page_open(self) -> bool:
-        """Whether the customer can still pay on the hosted page, or may have done so at the last moment."""
+        """Whether the customer can still pay on a page of the gateway's, or may have done so at the last moment."""
         return self.page_closes_in_s is not None and self.page_closes_in_s + PAGE_MARGIN_S > 0
+
+    @property
+    def may_be_tried_again(self) -> bool:
+        """Whether a failed try is not the end, because the hosted page takes several under one key."""
+        return self.hosted and self.page_open and self.page_outlives_decline
 
     @property
     def name(self) -> str:
@@ -101,6 +121,10 @@ class Effects:
     profiles: list[ProfileChange] = field(default_factory=list)
     stopped: dict[int, tuple[str, datetime]] = field(default_factory=dict)
     paid_late: list[int] = field(default_factory=list)
+    challenges: list[tuple[int, Pending]] = field(default_factory=list)
+    known: list[str] = field(default_factory=list)
+    paid: list[str] = field(default_factory=list)
+    news: list[NewEvent] = field(default_factory=list)
 
     def post(self, case: Case, group: Group, invoice_id: int | None = None) -> None:
         """Post a group about the case."""
@@ -116,8 +140,8 @@ class Effects:
         """Queue a mail caused by the case."""
         attempt = case.attempt
         context = {"attempt_id": attempt["id"]} | context
-        message = NewMessage(attempt["merchant_id"], attempt["customer_id"], case.name, step, case.moment.now, context)
-        self.messages.append(message)
+        about = (attempt["merchant_id"], attempt["customer_id"], case.name, step, case.moment.now)
+        self.messages.append(NewMessage(*about, context, attempt["run_id"]))
 
     def ask_a_person(self, case: Case, kind: str, subject: str, reason: str) -> None:
         """Raise a task about the case."""
@@ -143,6 +167,8 @@ class Effects:
         attempt = case.attempt
         self.profiles.append(
             ProfileChange(
+                attempt_id=attempt["id"],
+                merchant_id=attempt["merchant_id"],
                 customer_id=attempt["customer_id"],
                 gateway_account_id=attempt["gateway_account_id"],
                 news=news,
@@ -177,6 +203,7 @@ async def load(
     cases: dict[int, Case] = {}
     for row in about:
         record = attempts[row["attempt_id"]]
+        can = gateways[record["gateway_account_id"]].abilities
         case = cases.setdefault(
             record["id"],
             Case(
@@ -184,8 +211,10 @@ async def load(
                 invoices=[],
                 verification=verifications.get(row["verification_id"]),
                 subscriptions={},
-                page_closes_in_s=_seconds(row["closes_at"], row["db_now"]),
-                asking=gateways[record["gateway_account_id"]].abilities.asking,
+                page_closes_in_s=_seconds(row["closes_at"], row["db_now"]) if row["sealed_url"] else None,
+                hosted=row["closes_at"] is not None and row["sealed_fields"] is None,
+                page_outlives_decline=can.page_outlives_decline,
+                asking=can.asking,
                 moment=times[record["merchant_id"]].not_before(record["business_at"]),
                 heard_at=row["db_now"],
             ),
@@ -210,9 +239,11 @@ async def save(ctx: Context, session: AsyncSession, cases: Iterable[Case], effec
     await post_once(session, effects.posted_once)
     if effects.operations:
         await session.execute(insert(table(Operation)).values(ask_at=after_s()), effects.operations)
-    await change_profiles(ctx, session, effects.profiles)
+    changed = await change_profiles(ctx, session, effects.profiles)
+    await _keep_challenges(ctx, session, effects.challenges)
     await _stop_accounts(session, effects.stopped)
-    await _tell(session, effects)
+    await _write_to_people(session, effects)
+    await tell(ctx, session, [*_moves(cases), *effects.news, *changed])
 
 
 async def _about(session: AsyncSession, attempt_ids: Collection[int]) -> Sequence[Any]:
@@ -224,11 +255,13 @@ async def _about(session: AsyncSession, attempt_ids: Collection[int]) -> Sequenc
             _allocation.c.amount_minor,
             _invoice.c.subscription_id,
             _checkout.c.closes_at,
+            _checkout.c.sealed_url,
+            _checkout.c.sealed_fields,
             after_s().label("db_now"),
         )
         .join_from(_allocation, _invoice, isouter=True)
         .join(_checkout, _checkout.c.attempt_id == _allocation.c.attempt_id, isouter=True)
-        .where(_allocation.c.attempt_id.in_(attempt_ids))
+        .where(among(_allocation.c.attempt_id, attempt_ids))
         .order_by(_allocation.c.attempt_id, _allocation.c.position)
     )
     return (await session.execute(query)).mappings().all()
@@ -245,8 +278,8 @@ async def _locked(ctx: Context, session: AsyncSession, of: Table, ids: Iterable[
     wanted = {id_ for id_ in ids if id_ is not None}
     if not wanted:
         return {}
-    rows = await session.execute(ctx.store.lock(select(of).where(of.c.id.in_(wanted)).order_by(of.c.id)))
-    return {row["id"]: dict(row) for row in rows.mappings()}
+    rows = await session.execute(ctx.store.lock(select(of).where(among(of.c.id, wanted)).order_by(of.c.id)))
+    return {row["id"]: dict(row) | {"held": row["state"]} for row in rows.mappings()}
 
 
 async def _locked_subscriptions(ctx: Context, session: AsyncSession, ids: Iterable[int | None]) -> dict[int, Record]:
@@ -261,6 +294,12 @@ async def _locked_subscriptions(ctx: Context, session: AsyncSession, ids: Iterab
     return records
 
 
+def address_of(page: Checkout | Pending) -> str:
+    """Return where a customer is to go as one text: an address, or one with the fields that are posted to it."""
+    url = page.url if isinstance(page, Checkout) else page.redirect
+    return json.dumps({"url": url, "posted": dict(page.posted)}) if page.posted else url
+
+
 def _seconds(until: datetime | None, now: datetime) -> float | None:
     return None if until is None else (until - now).total_seconds()
 
@@ -270,31 +309,34 @@ def _unique(records: Iterable[Record]) -> list[Record]:
 
 
 async def _write(session: AsyncSession, into: Table, records: list[Record]) -> None:
-    if not records:
-        return
-    columns = _CHANGEABLE[into]
-    values: dict[str, Any] = {name: bindparam(f"b_{name}") for name in columns}
-    rows = [{"b_id": record["id"]} | {f"b_{name}": record[name] for name in columns} for record in records]
-    await session.execute(update(into).where(into.c.id == bindparam("b_id")).values(**values), rows)
+    await update_many(session, into, [_changed(into, record) for record in records])
+
+
+def _changed(into: Table, record: Record) -> Record:
+    return {name: record[name] for name in ("id", *_CHANGEABLE[into])}
 
 
 async def _write_attempts(session: AsyncSession, cases: list[Case]) -> None:
-    """Write attempts back; the claim is over, and the next question is asked by the database's clock."""
+    """Write attempts back; the claim is over, and those in doubt are asked about next by the database's clock."""
+    decided = [_changed(_attempt, case.attempt) for case in cases if case.ask_in_s is None]
+    await update_many(session, _attempt, decided, ", lease_until = NULL, ask_at = NULL")
     columns = _CHANGEABLE[_attempt]
     values: dict[str, Any] = {name: bindparam(f"b_{name}") for name in columns}
     values |= {"lease_until": None, "ask_at": after_s(bindparam("b_ask_in_s"))}
-    rows = [
+    doubted = [
         {"b_id": case.attempt["id"], "b_ask_in_s": case.ask_in_s}
         | {f"b_{name}": case.attempt[name] for name in columns}
         for case in cases
+        if case.ask_in_s is not None
     ]
-    await session.execute(update(_attempt).where(_attempt.c.id == bindparam("b_id")).values(**values), rows)
+    if doubted:
+        await session.execute(update(_attempt).where(_attempt.c.id == bindparam("b_id")).values(**values), doubted)
 
 
 async def _free(session: AsyncSession, attempt_ids: list[int]) -> None:
     if attempt_ids:
         right = table(ChargeRight)
-        await session.execute(delete(right).where(right.c.attempt_id.in_(attempt_ids)))
+        await session.execute(delete(right).where(among(right.c.attempt_id, attempt_ids)))
 
 
 async def _withdraw_unsent(session: AsyncSession, invoice_ids: list[int]) -> None:
@@ -314,6 +356,13 @@ async def _withdraw_unsent(session: AsyncSession, invoice_ids: list[int]) -> Non
         await _free(session, [row.id for row in gone])
 
 
+async def _keep_challenges(ctx: Context, session: AsyncSession, challenges: list[tuple[int, Pending]]) -> None:
+    """Keep where the bank's own question is asked, so that a second click leads back to it."""
+    for attempt_id, asked in challenges:
+        page = {"sealed_url": ctx.vault.seal(address_of(asked)), "closes_at": after_s(asked.until_s or 0)}
+        await session.execute(update(_checkout).where(_checkout.c.attempt_id == attempt_id).values(**page))
+
+
 async def _stop_accounts(session: AsyncSession, stopped: dict[int, tuple[str, datetime]]) -> None:
     account = table(GatewayAccount)
     for account_id, (reason, now) in stopped.items():
@@ -322,10 +371,33 @@ async def _stop_accounts(session: AsyncSession, stopped: dict[int, tuple[str, da
         await session.execute(update(account).where(still_open).values(**change))
 
 
-async def _tell(session: AsyncSession, effects: Effects) -> None:
-    """Queue mails with the links they carry, and raise tasks."""
+def _moves(cases: Iterable[Case]) -> Iterator[NewEvent]:
+    """Return what has become of the attempts, the invoices they pay and the subscriptions they serve, each once."""
+    return iter(dict.fromkeys(event for case in cases for event in _moves_of(case)))
+
+
+def _moves_of(case: Case) -> Iterator[NewEvent]:
+    if news := of_attempt(AttemptState(case.attempt["held"]), case.state):
+        yield _news(case, news, "att", case.attempt)
+    for invoice, _ in case.invoices:
+        if moved := of_invoice(InvoiceState(invoice["held"]), InvoiceState(invoice["state"])):
+            yield _news(case, moved, "inv", invoice)
+    for subscription in case.subscriptions.values():
+        held, now = SubscriptionState(subscription["held"]), SubscriptionState(subscription["state"])
+        if held != now:
+            yield _news(case, of_subscription(held, now), "sub", subscription)
+
+
+def _news(case: Case, news: EventType, kind: str, record: Record) -> NewEvent:
+    return NewEvent(case.attempt["merchant_id"], news, kind, record["id"], case.moment.now)
+
+
+async def _write_to_people(session: AsyncSession, effects: Effects) -> None:
+    """Queue mails with the links they carry, raise tasks, and end those that this news has resolved."""
     for now in sorted({now for _, now in effects.owed}):
         await give_links(session, [owed for owed, of in effects.owed if of == now], now)
     await queue(session, effects.messages)
     if effects.tasks:
         await raise_tasks(session, [task for task, _ in effects.tasks], max(now for _, now in effects.tasks))
+    await end_tasks(session, _ENDED_BY_KNOWING, effects.known)
+    await end_tasks(session, _ENDED_BY_PAYING, effects.paid)

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from collections import Counter, defaultdict, deque
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, replace
+from datetime import timedelta
 from functools import partial
 from time import monotonic
 from typing import Any
 
-from sqlalchemy import ColumnElement, RowMapping, exists, select, update
+from sqlalchemy import ColumnElement, RowMapping, Select, exists, literal_column, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from billing.bulk import among
 from billing.gateway import (
     Address,
+    Asking,
     Charge,
     ConfigurationError,
     Gateway,
@@ -26,7 +29,6 @@ from billing.gateway import (
     Outcome,
     Payer,
     ProfileReference,
-    Question,
     Unknown,
 )
 from billing.invoices import InvoiceState
@@ -45,7 +47,11 @@ from billing.models import (
 )
 from billing.money import Money
 from billing.payments import AttemptState, Initiator
+from billing.services.braking import Verdict, Watch
 from billing.services.context import Context
+from billing.services.gathering import Gathering, Group, in_groups
+from billing.services.recalling import recall
+from billing.services.running import withdraw_unsent
 from billing.services.settling import News, settle
 from billing.store import after_s
 from billing.vault import VaultError
@@ -53,9 +59,16 @@ from billing.vault import VaultError
 _attempt, _account, _run = table(Attempt), table(GatewayAccount), table(Run)
 _customer, _profile, _invoice, _allocation = table(Customer), table(Profile), table(Invoice), table(Allocation)
 
+# Whoever waited this long for a place is looked at once more before it leaves.
+LOOK_AGAIN_AFTER_S = 1.0
+_OVERTAKEN = "while it waited it was paid, or its account was stopped"
 # Outcomes are gathered this long, so that settling is one transaction for many of them.
-GATHER_S = 0.02
-GATHER_MAX = 250
+GROUP = Group(wait_s=0.02, size_max=250)
+# A run's first slice is answered before anything else is sent; this is how often that is looked at.
+SLICE_LOOK_S = 0.05
+NO_RUN = 0
+# Written into the statement, since a plan for any value cannot use an index of the unsent alone.
+_UNSENT: ColumnElement[str] = literal_column(f"'{AttemptState.CREATED}'")
 
 Heard = Callable[[Counter[AttemptState]], None]
 
@@ -66,7 +79,27 @@ class Errand:
 
     row: RowMapping
     gateway: Gateway
+    claimed_at: float
     deadline: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Scope:
+    """What may be claimed: a merchant's attempts, perhaps under a watch on one run, or for these invoices only."""
+
+    merchant_id: int
+    watch: Watch | None
+    invoice_ids: list[int] | None = None
+
+    def ready(self) -> Select[int]:
+        """Return the attempts that may be sent now."""
+        watched = self.watch.run_id if self.watch is not None else NO_RUN
+        # Looked up for each attempt: joined, PostgreSQL would read what all that went before was for.
+        first = select(_allocation.c.invoice_id).where(_allocation.c.attempt_id == _attempt.c.id)
+        paid = first.where(_allocation.c.position == 0).correlate(_attempt).scalar_subquery()
+        found = select(_attempt.c.id).join_from(_attempt, _invoice, _invoice.c.id == paid)
+        found = found.where(*_ready(self.merchant_id, watched))
+        return found if self.invoice_ids is None else found.where(_invoice.c.id.in_(self.invoice_ids))
 
 
 class _Places:
@@ -82,90 +115,243 @@ class _Places:
         return self._places.setdefault(errand.row["gateway_account_id"], asyncio.Semaphore(limit))
 
 
-async def charge_ready(ctx: Context, merchant_id: int, heard: Heard) -> None:
+async def charge_ready(ctx: Context, merchant_id: int, heard: Heard, watch: Watch | None = None) -> None:
     """Send every unsent attempt of the merchant whose run and gateway account allow it, and settle the answers.
 
     `heard` is told how many attempts came to which state, as it happens. Several processes may do
-    this at once: each claims pages of its own.
+    this at once: each claims pages of its own. A process that is told to leave claims no more, hands back what it
+    has claimed and not begun to send, and waits for the rest. With a `watch` on a run its first slice is sent and
+    judged before the rest, and strange answers end the sending.
     """
     places = _Places(ctx.in_flight_max)
-    errands = await _claim(ctx, merchant_id)
+    scope = _Scope(merchant_id, watch)
+    unsent: list[Errand] = []
+    pages = _pages(ctx, scope)
+    errands = await anext(pages, None)
     async with _settler(ctx, heard) as answers, asyncio.TaskGroup() as sending:
-        while errands:
-            for errand in errands:
-                place = places.of(errand)
-                await place.acquire()
-                task = sending.create_task(_send(ctx, errand, answers))
+        while errands is not None:
+            async for errand, place in _in_turn(ctx, errands, places, answers):
+                if ctx.leaving:
+                    unsent.append(errand)
+                    place.release()
+                    continue
+                task = sending.create_task(_send(ctx, errand, answers, watch))
                 task.add_done_callback(partial(_leave, place))
-            errands = await _claim(ctx, merchant_id)
+            errands = await anext(pages, None)
+            await _hand_back(ctx, unsent)
+    if watch is not None:
+        await watch.look(ctx)
+
+
+async def is_unsent(session: AsyncSession, watch: Watch) -> bool:
+    """Answer whether a charge of the run may still be sent; what was set aside is not waited for."""
+    mine = [_attempt.c.run_id == watch.run_id, *_ready(watch.merchant_id, watch.run_id)]
+    found = await session.execute(select(_attempt.c.id).where(*mine).limit(len(watch.aside) + 1))
+    return not watch.aside.issuperset(found.scalars())
+
+
+async def _pages(ctx: Context, scope: _Scope) -> AsyncIterator[list[Errand]]:
+    """Claim page after page; a restored database first asks what it has forgotten, and claims what nobody knows of."""
+    if not ctx.ask_first:
+        async for errands in _claims(ctx, scope):
+            yield errands
+        return
+    last = 0
+    while not ctx.leaving and (waiting := await _waiting(ctx, scope, last)):
+        last = max(waiting)
+        async for errands in _claims(ctx, replace(scope, invoice_ids=await _recall(ctx, scope, waiting))):
+            yield errands
+
+
+async def _recall(ctx: Context, scope: _Scope, waiting: dict[int, int]) -> list[int]:
+    """Return the invoices of which no gateway knows anything; what it did not come to know of is set aside."""
+    aside = scope.watch.aside if scope.watch is not None else set()
+    new = {attempt_id: invoice_id for attempt_id, invoice_id in waiting.items() if attempt_id not in aside}
+    unknown = await recall(ctx, new.values())
+    aside.update(attempt_id for attempt_id, invoice_id in new.items() if invoice_id not in unknown)
+    return unknown
+
+
+async def _claims(ctx: Context, scope: _Scope) -> AsyncIterator[list[Errand]]:
+    """Claim until there is nothing more that may be sent."""
+    more = True
+    while more and not ctx.leaving:
+        errands = await _claim(ctx, scope)
+        yield errands
+        more = await _may_go_on(ctx, scope, bool(errands))
+
+
+async def _may_go_on(ctx: Context, scope: _Scope, claimed: bool) -> bool:
+    """Answer whether there is more to claim; while a run's first slice is under way, after waiting for it."""
+    watch = scope.watch
+    if watch is None or (claimed and not watch.is_due()):
+        return claimed
+    verdict = await watch.look(ctx)
+    if claimed or verdict is Verdict.STOP:
+        return verdict is not Verdict.STOP
+    async with ctx.store.read() as session:
+        more = (await session.execute(scope.ready().limit(1))).scalar() is not None
+    if more and verdict is Verdict.WAIT:
+        await asyncio.sleep(SLICE_LOOK_S)
+    return more
+
+
+async def _waiting(ctx: Context, scope: _Scope, after: int) -> dict[int, int]:
+    """Return the next attempts that may be sent, each with its invoice."""
+    ready = scope.ready().add_columns(_invoice.c.id.label("invoice_id")).where(_attempt.c.id > after)
+    async with ctx.store.read() as session:
+        rows = await session.execute(ready.order_by(_attempt.c.id).limit(ctx.in_flight_max))
+        return {row.id: row.invoice_id for row in rows}
 
 
 def _leave(place: asyncio.Semaphore, _: asyncio.Task[None]) -> None:
     place.release()
 
 
-async def _send(ctx: Context, errand: Errand, answers: asyncio.Queue[News | None]) -> None:
+async def _in_turn(
+    ctx: Context, errands: list[Errand], places: _Places, answers: Gathering[News]
+) -> AsyncIterator[tuple[Errand, asyncio.Semaphore]]:
+    """Yield each errand when there is a place for it; those that wait long are looked at again, all together.
+
+    Of one whose claim is over nothing is said: others may have repeated its request meanwhile, and it may be booked.
+    """
+    seen_at = errands[0].claimed_at if errands else 0.0
+    waiting = deque(errands)
+    while waiting:
+        place = places.of(waiting[0])
+        await place.acquire()
+        if monotonic() > seen_at + LOOK_AGAIN_AFTER_S:
+            seen_at = monotonic()
+            wanted = await _still_wanted(ctx, waiting)
+            for errand in [each for each in waiting if each.row["id"] not in wanted]:
+                if monotonic() <= errand.deadline:
+                    answers.put(News(errand.row["id"], NotSent(_OVERTAKEN), errand.row["asks"]))
+            waiting = deque(each for each in waiting if each.row["id"] in wanted)
+            place.release()
+        else:
+            yield waiting.popleft(), place
+
+
+async def _hand_back(ctx: Context, errands: list[Errand]) -> None:
+    """Let others claim at once what this process has claimed and will not send.
+
+    Nothing has left for these: each was taken out of the queue instead of being sent. No claim is undone that is
+    over or that somebody else has asked about since, for then they may have repeated the request. The runs are locked,
+    so that nobody finishes one in between; to one that was aborted meanwhile nothing is handed back.
+    """
+    if not errands:
+        return
+    claims: defaultdict[int, list[int]] = defaultdict(list)
+    for errand in errands:
+        claims[errand.row["asks"]].append(errand.row["id"])
+    held = (_attempt.c.state == AttemptState.SENT) & (_attempt.c.lease_until > after_s())
+    waits = {"state": AttemptState.CREATED, "sent_at": None, "lease_until": None, "repeat_until": None}
+    async with ctx.store.write() as session:
+        runs = await _locked_runs(ctx, session, [errand.row["id"] for errand in errands])
+        for asks, ids in claims.items():
+            ours = among(_attempt.c.id, ids) & (_attempt.c.asks == asks)
+            await session.execute(update(_attempt).where(ours, held).values(**waits))
+        for run in runs:
+            if run["state"] == RunState.ABORTED:
+                await withdraw_unsent(ctx, session, run)
+    errands.clear()
+
+
+async def _locked_runs(ctx: Context, session: AsyncSession, ids: Iterable[int]) -> Sequence[RowMapping]:
+    """Lock the runs that the attempts are of."""
+    of_these = select(_attempt.c.run_id).where(among(_attempt.c.id, ids))
+    locked = ctx.store.lock(select(_run).where(_run.c.id.in_(of_these)).order_by(_run.c.id))
+    runs: Sequence[RowMapping] = (await session.execute(locked)).mappings().all()
+    return runs
+
+
+async def _send(ctx: Context, errand: Errand, answers: Gathering[News], watch: Watch | None = None) -> None:
     """Send one charge, once. A claim that came too late is dropped: reconciling finds out about it."""
     if monotonic() > errand.deadline:
         return
-    answers.put_nowait(News(errand.row["id"], await _outcome_of(ctx, errand)))
+    outcome = await _outcome_of(ctx, errand)
+    answers.put(News(errand.row["id"], outcome, errand.row["asks"]))
+    if watch is not None:
+        watch.note(errand.row["gateway_account_id"], outcome)
+
+
+async def _still_wanted(ctx: Context, errands: Iterable[Errand]) -> set[int]:
+    """Return whose charge is still owed and whose account still open, after they had to wait for a place."""
+    query = select(_attempt.c.id).join_from(_attempt, _account, _account.c.id == _attempt.c.gateway_account_id)
+    query = query.join(_allocation, _allocation.c.attempt_id == _attempt.c.id).join(_invoice)
+    query = query.where(among(_attempt.c.id, (each.row["id"] for each in errands)), _allocation.c.position == 0)
+    query = query.where(_invoice.c.state == InvoiceState.OPEN, _account.c.state == AccountState.OPEN)
+    async with ctx.store.read() as session:
+        return set((await session.execute(query)).scalars())
 
 
 async def _outcome_of(ctx: Context, errand: Errand) -> Outcome:
-    """Return the gateway's answer; what an adapter was never meant to raise is a doubt like any other."""
+    """Return the gateway's answer; what an adapter was never meant to raise is a doubt like any other.
+
+    Nothing outlives the claim: a process that was stopped after its last look at the clock and goes on when others
+    have taken over is cut off before it has a connection.
+    """
+    claim_lasts_s = errand.deadline + errand.gateway.abilities.timeout_s - monotonic()
     try:
-        charge = _charge(ctx, errand.row)
-        if ctx.ask_first:
-            question = Question(charge.key, charge.amount, errand.row["gateway_id"], errand.row["asks"])
-            found = await errand.gateway.find(question)
-            if not isinstance(found, NotSent):
-                return found
-        return await errand.gateway.charge(charge)
+        async with asyncio.timeout(claim_lasts_s):
+            return _forgotten(ctx, errand) or await errand.gateway.charge(charge_of(ctx, errand.row))
+    except TimeoutError:
+        return Unknown("the claim was over before the answer was in")
     except (MisuseError, VaultError) as error:
         return NotSent(f"{type(error).__name__}: {error}", lasting=True)
     except Exception as error:  # noqa: BLE001 - money may have moved, so whatever broke is a doubt
         return Unknown(f"{type(error).__name__}: {error}")
 
 
-@asynccontextmanager
-async def _settler(ctx: Context, heard: Heard) -> AsyncIterator[asyncio.Queue[News | None]]:
-    """Settle what is put into the queue, in groups, until the block is over and the queue is empty."""
-    answers: asyncio.Queue[News | None] = asyncio.Queue()
-    async with asyncio.TaskGroup() as group:
-        group.create_task(_settle_all(ctx, answers, heard))
-        try:
-            yield answers
-        finally:
-            answers.put_nowait(None)
+def _forgotten(ctx: Context, errand: Errand) -> Outcome | None:
+    """Return the doubt about a charge of a restored database that nobody can be asked about, or nothing.
+
+    A gateway that cannot be asked by our key answers the same request under the same key with what became
+    of the first, for as long as it remembers it.
+    """
+    asking = errand.gateway.abilities.asking
+    if not ctx.ask_first or asking.by_key or ctx.remembers(asking):
+        return None
+    return Unknown("it may have been sent after the backup was made")
 
 
-async def _settle_all(ctx: Context, answers: asyncio.Queue[News | None], heard: Heard) -> None:
-    more = True
-    while more:
-        group = [await answers.get()]
-        await asyncio.sleep(GATHER_S)
-        while not answers.empty() and len(group) < GATHER_MAX:
-            group.append(answers.get_nowait())
-        more = None not in group
-        heard(await settle(ctx, [news for news in group if news is not None]))
+def _settler(ctx: Context, heard: Heard) -> AbstractAsyncContextManager[Gathering[News]]:
+    """Settle what is gathered, until the block is over."""
+
+    async def settle_group(group: list[News]) -> None:
+        heard(await settle(ctx, group))
+
+    return in_groups(settle_group, GROUP)
 
 
-async def _claim(ctx: Context, merchant_id: int) -> list[Errand]:
+async def _claim(ctx: Context, scope: _Scope) -> list[Errand]:
     """Take a page of unsent attempts for ourselves, and look at each for the last time before it leaves."""
     claimed_at = monotonic()
     async with ctx.store.write() as session:
-        ids = await _take(ctx, session, merchant_id)
-        rows = await _details(session, ids)
+        ids = await _take(ctx, session, scope)
+        rows = await charge_details(session, ids)
         wanted = [row for row in rows if row["invoice_state"] == InvoiceState.OPEN]
         await _withdraw(session, [row["id"] for row in rows if row["invoice_state"] != InvoiceState.OPEN])
         gateways = await ctx.gateways.of(session, {row["gateway_account_id"] for row in wanted})
-        for gateway in gateways.values():
+        for account_id, gateway in gateways.items():
             _check_lease(ctx, gateway)
+            mine = [row["id"] for row in wanted if row["gateway_account_id"] == account_id]
+            await limit_repeats(ctx, session, mine, gateway.abilities.asking)
     return [_errand(ctx, row, gateways[row["gateway_account_id"]], claimed_at) for row in wanted]
 
 
+async def limit_repeats(ctx: Context, session: AsyncSession, ids: list[int], asking: Asking) -> None:
+    """Write down until when these requests may be repeated under their keys, where their wire forgets keys."""
+    if asking.repeat_s is None:
+        return
+    until: Any = after_s(asking.repeat_s)
+    if ctx.ask_first:
+        until = ctx.backup_at + timedelta(seconds=asking.repeat_s) if ctx.backup_at else after_s()
+    await session.execute(update(_attempt).where(among(_attempt.c.id, ids)).values(repeat_until=until))
+
+
 def _errand(ctx: Context, row: RowMapping, gateway: Gateway, claimed_at: float) -> Errand:
-    return Errand(row, gateway, claimed_at + ctx.lease_s - gateway.abilities.timeout_s)
+    return Errand(row, gateway, claimed_at, claimed_at + ctx.lease_s - gateway.abilities.timeout_s)
 
 
 def _check_lease(ctx: Context, gateway: Gateway) -> None:
@@ -175,42 +361,48 @@ def _check_lease(ctx: Context, gateway: Gateway) -> None:
         raise ConfigurationError(f"TURNUS_LEASE_S: {ctx.lease_s} s are too short, since {takes}")
 
 
-async def _take(ctx: Context, session: AsyncSession, merchant_id: int) -> list[int]:
+async def _take(ctx: Context, session: AsyncSession, scope: _Scope) -> list[int]:
     """Mark a page as sent, under a lease; nothing has left yet, but from here on it may have.
 
     The invoices are locked with their attempts: whoever is just paying or closing one has it to himself.
     """
-    ready = select(_attempt.c.id).join_from(_attempt, _allocation).join(_invoice)
-    ready = ready.where(*_ready(merchant_id)).order_by(_attempt.c.id).limit(ctx.in_flight_max)
+    allowed = await scope.watch.allowance(ctx, session) if scope.watch is not None else None
+    page = ctx.in_flight_max if allowed is None else min(allowed, ctx.in_flight_max)
+    ready = scope.ready().order_by(_attempt.c.id).limit(page)
     ids = [row.id for row in await session.execute(ctx.store.claim(ready, _attempt, _invoice))]
     values: dict[str, Any] = {"state": AttemptState.SENT, "sent_at": after_s(), "lease_until": after_s(ctx.lease_s)}
     if ctx.ask_first:
         values["asks"] = _attempt.c.asks + 1
     if ids:
-        await session.execute(update(_attempt).where(_attempt.c.id.in_(ids)).values(**values))
+        await session.execute(update(_attempt).where(among(_attempt.c.id, ids)).values(**values))
     return ids
 
 
-def _ready(merchant_id: int) -> list[ColumnElement[bool]]:
-    held_back = exists().where(_run.c.id == _attempt.c.run_id, _run.c.state.in_((RunState.PLANNED, RunState.PAUSED)))
+def _ready(merchant_id: int, watched_run_id: int) -> list[ColumnElement[bool]]:
+    """Say what may be sent: the first slice of a run goes out only under a watch on it."""
+    on_trial = _run.c.slice_passed_at.is_(None) & (_run.c.state == RunState.RUNNING) & (_run.c.id != watched_run_id)
+    waits = _run.c.state.in_((RunState.PLANNED, RunState.PAUSED))
+    # Not a join: then the unsent are read in order, and no more of them than are taken.
+    held_back = _attempt.c.run_id.in_(select(_run.c.id).where(_run.c.merchant_id == merchant_id, waits | on_trial))
     account_open = exists().where(_account.c.id == _attempt.c.gateway_account_id, _account.c.state == AccountState.OPEN)
     return [
         _attempt.c.merchant_id == merchant_id,
-        _attempt.c.state == AttemptState.CREATED,
-        _allocation.c.position == 0,
+        _attempt.c.state == _UNSENT,
         _attempt.c.initiator == Initiator.MERCHANT,
         account_open,
-        ~held_back,
+        _attempt.c.run_id.is_(None) | ~held_back,
     ]
 
 
-async def _details(session: AsyncSession, ids: list[int]) -> list[RowMapping]:
+async def charge_details(session: AsyncSession, ids: list[int]) -> list[RowMapping]:
+    """Return what a charge is made of, for each attempt that a profile is to pay an invoice by."""
     if not ids:
         return []
     query = (
         select(
             _attempt.c.id,
             _attempt.c.key,
+            _attempt.c.number,
             _attempt.c.amount_minor,
             _attempt.c.currency,
             _attempt.c.gateway_account_id,
@@ -226,7 +418,7 @@ async def _details(session: AsyncSession, ids: list[int]) -> list[RowMapping]:
         .join(_invoice)
         .join(_customer, _customer.c.id == _attempt.c.customer_id)
         .join(_profile, _profile.c.id == _attempt.c.profile_id)
-        .where(_attempt.c.id.in_(ids), _allocation.c.position == 0)
+        .where(among(_attempt.c.id, ids), _allocation.c.position == 0)
         .order_by(_attempt.c.id)
     )
     return list((await session.execute(query)).mappings())
@@ -255,11 +447,12 @@ async def _withdraw(session: AsyncSession, ids: list[int]) -> None:
         return
     right = table(ChargeRight)
     nothing_sent = {"state": AttemptState.WITHDRAWN, "sent_at": None, "lease_until": None}
-    await session.execute(update(_attempt).where(_attempt.c.id.in_(ids)).values(**nothing_sent))
-    await session.execute(right.delete().where(right.c.attempt_id.in_(ids)))
+    await session.execute(update(_attempt).where(among(_attempt.c.id, ids)).values(**nothing_sent))
+    await session.execute(right.delete().where(among(right.c.attempt_id, ids)))
 
 
-def _charge(ctx: Context, row: RowMapping) -> Charge:
+def charge_of(ctx: Context, row: RowMapping) -> Charge:
+    """Return the charge of an attempt, the same whenever it is made from the same row of `charge_details`."""
     return Charge(
         key=row["key"],
         amount=Money(row["amount_minor"], row["currency"]),

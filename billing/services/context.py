@@ -3,28 +3,36 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from billing.clock import Clock, day_in
 from billing.dunning import DEFAULT_LADDER, Ladder
-from billing.gateway import ConfigurationError, Gateway, OpenGateway, UnusableGateway
+from billing.gateway import Asking, ConfigurationError, Gateway, GatewayKind, OpenGateway, UnusableGateway
 from billing.links import Links
+from billing.meters import Meters
 from billing.models import GatewayAccount, Merchant, TestClock, table
+from billing.passwords import Passwords
+from billing.services.leaving import Leaving
 from billing.store import Store
 from billing.vault import Vault
 
 
 @dataclass(slots=True)
 class Gateways:
-    """The merchants' accounts at their gateways, opened when first needed and again when their credentials change."""
+    """The merchants' accounts at their gateways, opened when first needed and again when their credentials change.
+
+    `kinds` is what new accounts can be at; with `private` they may be at addresses that are not public.
+    """
 
     open: OpenGateway
     vault: Vault
+    kinds: Mapping[str, GatewayKind] = field(default_factory=dict)
+    private: bool = False
     _opened: dict[int, tuple[str, Gateway]] = field(default_factory=dict)
     _replaced: list[Gateway] = field(default_factory=list)
 
@@ -58,11 +66,26 @@ class Gateways:
 
 
 @dataclass(frozen=True, slots=True)
+class Shown:
+    """A thing as the API shows it: its public name, and itself as JSON."""
+
+    name: str
+    text: str
+
+
+Shows = Callable[[AsyncSession, str, Collection[int]], Awaitable[dict[int, Shown]]]
+"""Shows the things of a kind, such as `inv`, with these ids, in one statement; what is not there is left out."""
+
+
+@dataclass(frozen=True, slots=True)
 class Context:
     """What services work with. `lease_s` is how long a claim lasts; it must outlive a request's time-out.
 
     `ask_first` is for a database that was restored from a backup: the same keys come up again, so the
-    gateway is asked about each before it is sent.
+    gateway is asked about each before it is sent. `backup_at` is when the backup was made, if that is known.
+    Whoever claims work looks at `leaving` first.
+    `shows` is the web's way to show things, which services only pass on; with `webhooks_to_private` an endpoint
+    may be anywhere.
     """
 
     store: Store
@@ -70,10 +93,22 @@ class Context:
     links: Links
     gateways: Gateways
     clock: Clock
+    shows: Shows
+    webhooks_to_private: bool = False
     ladder: Ladder = DEFAULT_LADDER
     lease_s: int = 120
     in_flight_max: int = 250
+    passwords: Passwords = field(default_factory=Passwords)
     ask_first: bool = False
+    backup_at: datetime | None = None
+    leaving: Leaving = field(default_factory=Leaving)
+    meters: Meters = field(default_factory=Meters)
+
+    def remembers(self, asking: Asking) -> bool:
+        """Answer whether a gateway still knows the keys of all that was sent since the backup."""
+        if self.backup_at is None or asking.repeat_s is None:
+            return asking.repeat_s is None
+        return self.clock.now() < self.backup_at + timedelta(seconds=asking.repeat_s)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,14 +7,14 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from billing.gateway import ConfigurationError
-from billing.models import AccountState, GatewayAccount, Merchant, Plan, Price, Task, TaskState, TestClock, table
+from billing.models import AccountState, GatewayAccount, Merchant, Plan, Price, TestClock, table
 from billing.pricing import Terms
 from billing.services.context import Context
-from billing.store import after_s
+from billing.services.tasking import end_tasks
 
 
 class SetupError(ValueError):
@@ -61,6 +61,7 @@ class MerchantFacts:
     timezone: str = "Europe/Vienna"
     language: str = "en"
     country: str = ""
+    currency: str = ""
     place: str = ""
     legal_line: str = ""
     reply_to: str = ""
@@ -73,6 +74,9 @@ class MerchantFacts:
     verification_minor: int = 10
     link_days: int = 14
     catch_up: str = "each"
+    run_approval: bool | None = None
+    brakes: Mapping[str, int] | None = None
+    surplus: str = "ask"
     accounts: tuple[AccountFacts, ...] = ()
     plans: tuple[PlanFacts, ...] = field(default=())
 
@@ -94,6 +98,11 @@ async def found(ctx: Context, facts: MerchantFacts, *, connect: bool = False) ->
         for plan in facts.plans:
             await _plan(session, merchant.id, plan)
         return merchant.id
+
+
+async def enter(session: AsyncSession, facts: MerchantFacts) -> int:
+    """Create a merchant, as yet without gateway accounts and plans, in a transaction of the caller's; return its id."""
+    return (await _merchant(session, facts)).id
 
 
 async def give_clock(ctx: Context, merchant_reference: str, clock: TestClock) -> None:
@@ -140,7 +149,7 @@ async def _merchant(session: AsyncSession, facts: MerchantFacts) -> Merchant:
     merchant = await _find(session, Merchant, reference=facts.reference)
     values = {name: value for name, value in asdict(facts).items() if name not in {"accounts", "plans"}}
     if merchant is None:
-        merchant = Merchant(**values)
+        merchant = Merchant(**{name: value for name, value in values.items() if value != ""})
         session.add(merchant)
     for name, value in values.items():
         if value != "":
@@ -166,10 +175,7 @@ async def _account(ctx: Context, session: AsyncSession, merchant_id: int, facts:
 async def _reopen(session: AsyncSession, account: GatewayAccount) -> None:
     """Open an account whose credentials were just found to work, and end the task it had raised."""
     account.state, account.stopped_reason, account.stopped_at = AccountState.OPEN, "", None
-    task = table(Task)
-    mine = (task.c.kind == "account_stopped") & (task.c.subject == f"acc_{account.id}")
-    change = {"state": TaskState.DONE, "done_at": after_s()}
-    await session.execute(update(task).where(mine, task.c.state == TaskState.OPEN).values(**change))
+    await end_tasks(session, ["account_stopped"], [f"acc_{account.id}"])
 
 
 async def _plan(session: AsyncSession, merchant_id: int, facts: PlanFacts) -> None:

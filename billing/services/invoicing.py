@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
+from functools import lru_cache
 from typing import Any, Final
 
-from sqlalchemy import RowMapping, Select, bindparam, exists, insert, select, update
+from sqlalchemy import ColumnElement, RowMapping, Select, exists, select, update
 from sqlalchemy.exc import DataError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from billing import invoices, ledger
+from billing.bulk import insert_many, next_ids, update_many
 from billing.dunning import Ladder, next_step
+from billing.events import EventType
 from billing.models import (
     CatchUp,
     Decision,
@@ -23,6 +26,8 @@ from billing.models import (
     Price,
     Profile,
     ProfileState,
+    Run,
+    RunState,
     Subscription,
     new_row,
     table,
@@ -36,11 +41,16 @@ from billing.services.context import Context
 from billing.services.messaging import invite_to_pay
 from billing.services.posting import Posted, post
 from billing.services.tasking import NewTask, raise_tasks
-from billing.store import PAGE, Store
+from billing.services.telling import NewEvent, tell
+from billing.store import PAGE, Store, insert_unless
 from billing.subscriptions import Collection, SubscriptionState
 
 _subscription, _price, _profile = table(Subscription), table(Price), table(Profile)
 _invoice, _decision = table(Invoice), table(Decision)
+
+# What a bill is made of.
+_SUBSCRIPTION: Final = "id uid customer_id profile_id collection state quantity anchor_on next_period".split()
+_PRICE: Final = "title interval_unit interval_count amount_minor currency tax_rate_bp tax_included".split()
 
 # What a database says of values it cannot hold; SQLite's driver says it in Python's own word.
 _UNSTORABLE: Final = (IntegrityError, DataError, OverflowError)
@@ -76,11 +86,7 @@ class _Bill:
     row: RowMapping
     line: Line
     key: str
-
-    @property
-    def chargeable(self) -> bool:
-        row = self.row
-        return bool(row["collection"] == Collection.CHARGE and row["profile_state"] == ProfileState.ACTIVE)
+    chargeable: bool
 
 
 class _SetAsideError(Exception):
@@ -91,6 +97,10 @@ class _SetAsideError(Exception):
         self.reason, self.detail = reason, detail
 
 
+class _HeldBackError(Exception):
+    """A run that somebody has held back or ended while a page was reckoned: nothing of the page may stay."""
+
+
 async def issue_page(ctx: Context, scope: RunScope) -> Issued:
     """Invoice a page of due subscriptions, oldest period first; nothing left to do is an empty answer.
 
@@ -99,16 +109,40 @@ async def issue_page(ctx: Context, scope: RunScope) -> Issued:
     """
     try:
         async with ctx.store.write() as session:
+            if not await _is_running(session, scope.run_id):
+                return Issued(0, Counter())
             rows = await _due(ctx.store, session, scope)
             return await _issue(ctx, session, scope, rows)
+    except _HeldBackError:
+        return Issued(0, Counter())
     except _UNSTORABLE:
         return await _issue_one_by_one(ctx, scope)
 
 
-async def count_due(session: AsyncSession, merchant_id: int, on: date) -> list[RowMapping]:
-    """Return what a run on the day would bill: every due subscription with its price, changing nothing."""
-    query = _due_query(merchant_id, on).order_by(_subscription.c.id)
-    return list((await session.execute(query)).mappings())
+async def _is_running(session: AsyncSession, run_id: int) -> bool:
+    """Answer whether nobody has held the run back or ended it meanwhile."""
+    return (await session.execute(_state_of(run_id))).scalar() == RunState.RUNNING
+
+
+async def is_kept_running(ctx: Context, session: AsyncSession, run_id: int) -> bool:
+    """Answer whether nobody has held the run back or ended it, and keep it so until the transaction ends.
+
+    Whoever ends it then finds all that is to be withdrawn.
+    """
+    held: str | None = (await session.execute(ctx.store.lock(_state_of(run_id)))).scalar()
+    return held == RunState.RUNNING
+
+
+def _state_of(run_id: int) -> Select[str]:
+    run = table(Run)
+    return select(run.c.state).where(run.c.id == run_id)
+
+
+async def is_due(session: AsyncSession, scope: RunScope) -> bool:
+    """Answer whether anything is left to invoice, be it in the hands of another process."""
+    mine = (_subscription.c.merchant_id == scope.merchant_id) & (_subscription.c.next_due_on <= scope.on)
+    found = await session.execute(select(_subscription.c.id).where(mine, _is_undecided(scope)).limit(1))
+    return found.scalar() is not None
 
 
 async def _issue_one_by_one(ctx: Context, scope: RunScope) -> Issued:
@@ -128,6 +162,8 @@ async def _issue_alone(ctx: Context, scope: RunScope, subscription_id: int) -> I
     try:
         async with ctx.store.write() as session:
             return await _issue(ctx, session, scope, await _due(ctx.store, session, scope, only))
+    except _HeldBackError:
+        return Issued(0, Counter())
     except _UNSTORABLE as error:
         reason = _SetAsideError("unstorable", str(getattr(error, "orig", error)))
         async with ctx.store.write() as session:
@@ -137,8 +173,7 @@ async def _issue_alone(ctx: Context, scope: RunScope, subscription_id: int) -> I
 async def _due(
     store: Store, session: AsyncSession, scope: RunScope, *where: Any, claim: bool = True
 ) -> Sequence[RowMapping]:
-    decided = exists().where(_decision.c.run_id == scope.run_id, _decision.c.subscription_id == _subscription.c.id)
-    query = _due_query(scope.merchant_id, scope.on).where(~decided, *where)
+    query = _due_query(scope.merchant_id, scope.on).where(_is_undecided(scope), *where)
     query = query.order_by(_subscription.c.next_due_on, _subscription.c.id).limit(PAGE)
     if claim:
         query = store.claim(query, _subscription)
@@ -146,11 +181,15 @@ async def _due(
     return rows
 
 
+def _is_undecided(scope: RunScope) -> ColumnElement[bool]:
+    """Say that the run has not set the subscription aside."""
+    return ~exists().where(_decision.c.run_id == scope.run_id, _decision.c.subscription_id == _subscription.c.id)
+
+
 def _due_query(merchant_id: int, on: date) -> Select[Any]:
-    price_columns = [column for column in _price.c if column.name not in {"id", "reference", "plan_id"}]
     query = select(
-        *_subscription.c,
-        *price_columns,
+        *(_subscription.c[name] for name in _SUBSCRIPTION),
+        *(_price.c[name] for name in _PRICE),
         _profile.c.gateway_account_id,
         _profile.c.state.label("profile_state"),
     )
@@ -181,14 +220,21 @@ def _reckon(scope: RunScope, rows: Iterable[RowMapping]) -> tuple[list[_Bill], d
 def _bill(scope: RunScope, row: RowMapping) -> _Bill:
     """Return the bill for the subscription's next period, or raise why there is none."""
     try:
-        terms = terms_of(row)
-        period = terms.interval.period(row["anchor_on"], row["next_period"])
-        line = line_for(row["title"], terms, row["quantity"], period)
+        line = _line(row["quantity"], row["anchor_on"], row["next_period"], *(row[name] for name in _PRICE))
     except (ValueError, OverflowError) as error:
         raise _SetAsideError("unpriceable", str(error)) from None
-    if scope.catch_up == CatchUp.APPROVAL and period.end <= scope.on:
-        raise _SetAsideError("needs_approval", f"more than one period is due since {period.start}")
-    return _Bill(row, line, owed_key("INV", row["uid"], row["next_period"]))
+    if scope.catch_up == CatchUp.APPROVAL and line.period.end <= scope.on:
+        raise _SetAsideError("needs_approval", f"more than one period is due since {line.period.start}")
+    chargeable = row["collection"] == Collection.CHARGE and row["profile_state"] == ProfileState.ACTIVE
+    return _Bill(row, line, owed_key("INV", row["uid"], row["next_period"]), chargeable)
+
+
+@lru_cache(4096)
+def _line(quantity: int, anchor_on: date, number: int, *price: Any) -> Line:
+    """Return the line of a period: everyone who began on one day and pays one price has the same."""
+    row = dict(zip(_PRICE, price, strict=True))
+    terms = terms_of(row)
+    return line_for(row["title"], terms, quantity, terms.interval.period(anchor_on, number))
 
 
 def terms_of(row: RowMapping | dict[str, Any]) -> Terms:
@@ -199,31 +245,42 @@ def terms_of(row: RowMapping | dict[str, Any]) -> Terms:
 
 
 async def _write(ctx: Context, session: AsyncSession, scope: RunScope, bills: list[_Bill]) -> None:
-    await _advance(session, bills)
+    """Write a page; whoever else issues for the merchant waits for the numbers, so they are taken late."""
+    await update_many(session, _subscription, [_advanced(bill) for bill in bills])
+    issued = list(zip(await next_ids(session, _invoice, len(bills)), bills, strict=True))
+    lines = [_line_row(id_, bill.line) for id_, bill in issued]
+    groups = [_posted(scope, id_, bill) for id_, bill in issued]
+    attempts = [_attempt(scope, id_, bill) for id_, bill in issued if bill.chargeable]
+    rows = [_invoice_row(ctx, scope, id_, bill) for id_, bill in issued]
+    if not await is_kept_running(ctx, session, scope.run_id):  # locked as late as the numbers, and held no longer
+        raise _HeldBackError
     first = await _take_numbers(session, scope, len(bills))
-    ids = await _insert_invoices(ctx, session, scope, bills, first)
-    await session.execute(insert(table(InvoiceLine)), [_line_row(ids[bill.key], bill.line) for bill in bills])
-    await post(session, [_posted(scope, ids[bill.key], bill) for bill in bills])
-    await open_attempts(session, [_attempt(scope, ids[bill.key], bill) for bill in bills if bill.chargeable])
-    invited = [(ids[bill.key], bill.row["customer_id"]) for bill in bills if not bill.chargeable]
+    for place, row in enumerate(rows):
+        row["number"] = invoices.number(scope.prefix, first + place)
+    await insert_many(session, _invoice, rows)
+    await insert_many(session, table(InvoiceLine), lines)
+    await post(session, groups)
+    await open_attempts(session, attempts)
+    invited = [(id_, bill.row["customer_id"]) for id_, bill in issued if not bill.chargeable]
     await invite_to_pay(session, scope.merchant_id, invited, scope.now)
+    await tell(ctx, session, [event for id_, bill in issued for event in _news(scope, id_, bill)])
 
 
-async def _advance(session: AsyncSession, bills: list[_Bill]) -> None:
-    """Move each subscription to its next period."""
-    statement = update(_subscription).where(_subscription.c.id == bindparam("b_id"))
-    values: dict[str, Any] = {name: bindparam(f"b_{name}") for name in ("next_period", "next_due_on", "state")}
-    await session.execute(statement.values(**values), [_advanced(bill) for bill in bills])
+def _news(scope: RunScope, invoice_id: int, bill: _Bill) -> Iterator[NewEvent]:
+    yield NewEvent(scope.merchant_id, EventType.INVOICE_ISSUED, "inv", invoice_id, scope.now)
+    if bill.row["state"] == SubscriptionState.TRIALING:
+        yield NewEvent(scope.merchant_id, EventType.SUBSCRIPTION_ACTIVATED, "sub", bill.row["id"], scope.now)
 
 
 def _advanced(bill: _Bill) -> dict[str, Any]:
+    """Return where the subscription stands after its next period."""
     row = bill.row
     state = SubscriptionState.ACTIVE if row["state"] == SubscriptionState.TRIALING else row["state"]
     return {
-        "b_id": row["id"],
-        "b_next_period": row["next_period"] + 1,
-        "b_next_due_on": bill.line.period.end,
-        "b_state": state,
+        "id": row["id"],
+        "next_period": row["next_period"] + 1,
+        "next_due_on": bill.line.period.end,
+        "state": state,
     }
 
 
@@ -236,19 +293,12 @@ async def _take_numbers(session: AsyncSession, scope: RunScope, count: int) -> i
     return after - count
 
 
-async def _insert_invoices(
-    ctx: Context, session: AsyncSession, scope: RunScope, bills: list[_Bill], first: int
-) -> dict[str, int]:
-    rows = [_invoice_row(ctx, scope, bill, first + place) for place, bill in enumerate(bills)]
-    await session.execute(insert(_invoice), rows)
-    found = select(_invoice.c.key, _invoice.c.id).where(_invoice.c.key.in_([bill.key for bill in bills]))
-    return {row.key: row.id for row in await session.execute(found)}
-
-
-def _invoice_row(ctx: Context, scope: RunScope, bill: _Bill, number: int) -> dict[str, Any]:
+def _invoice_row(ctx: Context, scope: RunScope, invoice_id: int, bill: _Bill) -> dict[str, Any]:
+    """Return the invoice, which has no number yet."""
     line = bill.line
     return new_row(
         Invoice,
+        id=invoice_id,
         merchant_id=scope.merchant_id,
         customer_id=bill.row["customer_id"],
         subscription_id=bill.row["id"],
@@ -257,7 +307,6 @@ def _invoice_row(ctx: Context, scope: RunScope, bill: _Bill, number: int) -> dic
         period_start=line.period.start,
         period_end=line.period.end,
         key=bill.key,
-        number=invoices.number(scope.prefix, number),
         title=line.text,
         currency=line.total.currency,
         net_minor=line.net.minor,
@@ -319,7 +368,8 @@ async def _set_aside(session: AsyncSession, scope: RunScope, aside: dict[int, _S
     decisions = [
         new_row(Decision, subscription_id=id_, reason=e.reason, detail=e.detail, **about) for id_, e in aside.items()
     ]
-    await session.execute(insert(_decision), decisions)
+    # Two who try one page row by row may find the same out.
+    await session.execute(insert_unless(session, _decision), decisions)
     tasks = [NewTask(scope.merchant_id, e.reason, f"sub_{id_}", e.detail) for id_, e in aside.items()]
     await raise_tasks(session, tasks, scope.now)
     return Issued(0, Counter(error.reason for error in aside.values()))

@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import ColumnElement, bindparam, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from billing.bulk import among
 from billing.models import Customer, Merchant, Message, PayLink, new_row, table
 from billing.store import after_s, insert_unless
 
@@ -27,6 +28,7 @@ class NewMessage:
     step: str
     business_at: datetime
     context: dict[str, Any] = field(default_factory=dict)
+    run_id: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +46,7 @@ async def queue(session: AsyncSession, messages: Sequence[NewMessage]) -> None:
     if not messages:
         return
     emails = await _emails(session, {message.customer_id for message in messages})
-    once = insert_unless(session, table(Message), ["cause", "step", "recipient"])
+    once = insert_unless(session, table(Message))
     statement = once.values(next_try_at=after_s(), created_at=after_s())
     await session.execute(statement, [_message_row(message, emails[message.customer_id]) for message in messages])
 
@@ -97,7 +99,7 @@ def end_of_validity(timezone: str, now: datetime, days: int) -> datetime:
 
 
 async def _emails(session: AsyncSession, customers: Iterable[int]) -> dict[int, str]:
-    found = select(_customer.c.id, _customer.c.email).where(_customer.c.id.in_(customers))
+    found = select(_customer.c.id, _customer.c.email).where(among(_customer.c.id, customers))
     return {row.id: row.email for row in await session.execute(found)}
 
 
@@ -111,6 +113,7 @@ def _message_row(message: NewMessage, recipient: str) -> dict[str, Any]:
         recipient=recipient,
         context=message.context,
         business_at=message.business_at,
+        run_id=message.run_id,
     )
     del row["next_try_at"], row["created_at"]
     return row
@@ -159,3 +162,16 @@ def _link_row(owed: Owed, until: datetime, now: datetime) -> dict[str, Any]:
         created_at=now,
         expires_at=until,
     )
+
+
+async def reissue_link(session: AsyncSession, owed: Owed, now: datetime) -> int:
+    """Take the live links of a thing out of use, give it a new one, and return its id."""
+    await supersede(session, [owed], now)
+    await give_links(session, [owed], now)
+    return (await _live(session, [owed]))[_thing(owed)]
+
+
+async def live_link(session: AsyncSession, owed: Owed, now: datetime) -> int:
+    """Give a thing a live link, prolong the one it has, and return its id."""
+    await give_links(session, [owed], now)
+    return (await _live(session, [owed]))[_thing(owed)]

@@ -2,16 +2,34 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
+from time import monotonic
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, RowMapping, ScalarSelect, and_, func, insert, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    RowMapping,
+    ScalarSelect,
+    Table,
+    and_,
+    case,
+    func,
+    insert,
+    or_,
+    select,
+    tuple_,
+    update,
+)
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from billing import ledger
+from billing.events import of_operation
 from billing.gateway import (
     Approved,
+    Asking,
     Booked,
     Declined,
     Gateway,
@@ -19,6 +37,7 @@ from billing.gateway import (
     NotSent,
     OperationKind,
     Outcome,
+    Pending,
     Question,
     Refused,
     Unknown,
@@ -26,13 +45,16 @@ from billing.gateway import (
 from billing.ledger import Account
 from billing.models import Allocation, Attempt, Operation, Verification, VerificationState, new_row, table
 from billing.money import Money
-from billing.payments import AttemptState, absorb
+from billing.payments import OPEN, AttemptState, absorb, found_out
 from billing.services import cases
 from billing.services.cases import operation_key
 from billing.services.context import Context, Moment, moments
+from billing.services.holding import end_surplus, holding_of
 from billing.services.messaging import NewMessage, queue
 from billing.services.posting import Posted, post_once
-from billing.services.tasking import NewTask, raise_tasks
+from billing.services.refusing import ConflictError
+from billing.services.tasking import NewTask, end_tasks, raise_tasks
+from billing.services.telling import NewEvent, tell
 from billing.store import PAGE, after_s
 
 _operation, _attempt = table(Operation), table(Attempt)
@@ -42,16 +64,58 @@ _allocation, _verification = table(Allocation), table(Verification)
 RETRY_DELAYS_S: Final = (0, 60, 600, 3600, 6 * 3600, 24 * 3600)
 # Sending counts as the first look, so this is the second question, at least ten minutes after it.
 LOOKS_MIN: Final = 2
+SILENCE_S: Final = 600
+# After so many looks, a good day after it was sent, a person is asked as well.
+LOOKS_BEFORE_A_PERSON: Final = 6
+_GIVING_BACK: Final = (OperationKind.REFUND, OperationKind.CREDIT)
 _ASKABLE: Final = (AttemptState.SENT, AttemptState.PENDING, AttemptState.UNKNOWN)
 
 
-async def run_operations(ctx: Context) -> Counter[str]:
-    """Do what is owed and ask about what is in doubt; return how many operations came to which state."""
+@dataclass(frozen=True, slots=True)
+class _Errand:
+    """A claimed operation; past its deadline somebody else may be at it, and nothing is sent or asked."""
+
+    row: RowMapping
+    gateway: Gateway
+    booked: Booked
+    deadline: float
+
+
+async def run_operations(ctx: Context, attempt_id: int | None = None) -> Counter[str]:
+    """Do what is owed and ask about what is in doubt, of all attempts or of one; count them by state."""
     done: Counter[str] = Counter()
-    while claimed := await _claim(ctx):
-        for gateway, row in claimed:
-            done[f"{row['kind']} {await settle_operation(ctx, row['id'], await _do(gateway, row))}"] += 1
+    wanted = _is_due() if attempt_id is None else _is_due() & (_operation.c.attempt_id == attempt_id)
+    while not ctx.leaving and (errands := await _claim(ctx, wanted)) is not None:
+        for place, errand in enumerate(errands):
+            if ctx.leaving:
+                await _hand_back(ctx, errands[place:])
+                break
+            if monotonic() <= errand.deadline:
+                state = await settle_operation(ctx, errand.row["id"], await _do(ctx, errand))
+                done[f"{errand.row['kind']} {state}"] += 1
     return done
+
+
+async def ask_now(ctx: Context, operation_id: int) -> None:
+    """Ask the next question about an operation now; raise `ConflictError` where there is none, or one is under way."""
+    async with ctx.store.write() as session:
+        attempt_id = await bring_forward(session, _operation, _operation.c.id == operation_id, _operation.c.attempt_id)
+    await run_operations(ctx, attempt_id)
+
+
+async def bring_forward(
+    session: AsyncSession, of: Table, wanted: ColumnElement[bool], told: ColumnElement[int] | None = None
+) -> int:
+    """Make the next question about one thing in doubt due now, and return its id, or what else of it is to be told."""
+    waits = of.c.state.in_((AttemptState.PENDING, AttemptState.UNKNOWN)) & of.c.ask_at.is_not(None)
+    is_free = of.c.lease_until.is_(None) | (of.c.lease_until <= after_s())
+    due = update(of).where(wanted, waits, is_free).values(ask_at=after_s())
+    found = (await session.execute(due.returning(of.c.id if told is None else told))).scalar()
+    if found is None:
+        raise ConflictError(
+            "the gateway cannot be asked now: no question is left, one is under way, or a customer is still paying"
+        )
+    return int(found)
 
 
 async def settle_operation(ctx: Context, operation_id: int, outcome: Outcome) -> AttemptState:
@@ -64,28 +128,91 @@ async def settle_operation_within(
     ctx: Context, session: AsyncSession, operation_id: int, outcome: Outcome
 ) -> AttemptState:
     """Do the same inside a transaction that somebody else has opened."""
-    row = await _locked(ctx, session, operation_id)
+    row = await locked_operation(ctx, session, operation_id)
     held = AttemptState(row["state"])
     state = absorb(AttemptState.SENT if held == AttemptState.CREATED else held, outcome)
-    await _write(session, row, state, outcome)
+    if held in OPEN or state != held:
+        await _write(session, row, state, outcome)
     if state != held:
         await _follow(ctx, session, row, outcome)
+    if state in _ASKABLE and row["asks"] >= LOOKS_BEFORE_A_PERSON:
+        await _despair(ctx, session, row, outcome)
     return state
 
 
-async def _claim(ctx: Context) -> Sequence[tuple[Gateway, RowMapping]]:
-    """Take a page of operations that are to be sent or asked about, under a lease."""
+async def _claim(ctx: Context, wanted: ColumnElement[bool]) -> Sequence[_Errand] | None:
+    """Take a page of operations that are to be sent or asked about, under a lease; None where there is none.
+
+    Their attempts are locked with them, so that the last look at what we hold is not overtaken by news. What
+    was sent by somebody who did not come back is a doubt: an answer to a question cannot refuse it any more.
+    """
+    claimed_at = monotonic()
     async with ctx.store.write() as session:
-        due = select(_operation.c.id).where(_is_due()).order_by(_operation.c.id).limit(PAGE)
-        ids = [row.id for row in await session.execute(ctx.store.claim(due))]
+        due = select(_operation.c.id).join_from(_operation, _attempt, _attempt.c.id == _operation.c.attempt_id)
+        due = due.where(wanted).order_by(_operation.c.id).limit(PAGE)
+        ids = [row.id for row in await session.execute(ctx.store.claim(due, _operation, _attempt))]
         if not ids:
-            return []
-        rows = await _details(session, ids)
-        lease = {"lease_until": after_s(ctx.lease_s), "ask_at": after_s(ctx.lease_s), "asks": _operation.c.asks + 1}
-        mine = _operation.c.id.in_(ids)
-        await session.execute(update(_operation).where(mine).values(state=AttemptState.SENT, **lease))
-        gateways = await ctx.gateways.of(session, {row["gateway_account_id"] for row in rows})
-    return [(gateways[row["gateway_account_id"]], row) for row in rows]
+            return None
+        looked_at = [(row, await _look_again(session, row)) for row in await _details(session, ids)]
+        gateways = await ctx.gateways.of(session, {row["gateway_account_id"] for row, _ in looked_at})
+        await _withdraw(session, [row["id"] for row, booked in looked_at if booked is None])
+        going = [(row, booked) for row, booked in looked_at if booked is not None]
+        await _lease(ctx, session, [row["id"] for row, _ in going])
+    found = [(row, gateways[row["gateway_account_id"]], booked) for row, booked in going]
+    return [_Errand(*each, claimed_at + ctx.lease_s - each[1].abilities.timeout_s) for each in found]
+
+
+async def _lease(ctx: Context, session: AsyncSession, ids: Sequence[int]) -> None:
+    values: dict[str, Any] = {
+        "state": case(
+            (_operation.c.state == AttemptState.CREATED, AttemptState.SENT),
+            (_operation.c.state == AttemptState.SENT, AttemptState.UNKNOWN),
+            else_=_operation.c.state,
+        ),
+        "sent_at": case((_operation.c.state == AttemptState.CREATED, after_s()), else_=_operation.c.sent_at),
+        "lease_until": after_s(ctx.lease_s),
+        "ask_at": after_s(ctx.lease_s),
+        "asks": _operation.c.asks + 1,
+    }
+    await session.execute(update(_operation).where(_operation.c.id.in_(ids)).values(**values))
+
+
+async def _hand_back(ctx: Context, errands: Sequence[_Errand]) -> None:
+    """Let others do and ask at once what this process has claimed and not begun, while its claim lasts."""
+    claims = [(errand.row["id"], errand.row["asks"] + 1) for errand in errands]
+    new = [errand.row["id"] for errand in errands if errand.row["state"] == AttemptState.CREATED]
+    asked = [errand.row["id"] for errand in errands if errand.row["state"] != AttemptState.CREATED]
+    ours: dict[str, Any] = {"lease_until": None, "asks": _operation.c.asks - 1}
+    still = tuple_(_operation.c.id, _operation.c.asks).in_(claims) & (_operation.c.lease_until > after_s())
+    mine = update(_operation).where(still)
+    waits = {"state": AttemptState.CREATED, "sent_at": None, "ask_at": None}
+    async with ctx.store.write() as session:
+        fresh = mine.where(_operation.c.id.in_(new), _operation.c.state == AttemptState.SENT)
+        await session.execute(fresh.values(**ours, **waits))
+        doubtful = mine.where(_operation.c.id.in_(asked), _operation.c.state.in_(_ASKABLE))
+        await session.execute(doubtful.values(**ours, ask_at=after_s()))
+
+
+async def _look_again(session: AsyncSession, row: RowMapping) -> Booked | None:
+    """Return the payment as the gateway has booked it, or nothing where we do not hold what is to be given back.
+
+    A bank may have taken the money back since it was decided to give it back. A verification is not looked
+    at: what it took is owed in any case.
+    """
+    paid, given_back_minor = Money(row["payment_minor"], row["currency"]), int(row["given_back_minor"])
+    if row["kind"] == OperationKind.REFUND and row["verification_id"] is None:
+        attempt = {"id": row["attempt_id"], "key": row["attempt_key"], "currency": row["currency"]}
+        holding = await holding_of(session, attempt, row["payment_id"], besides=row["id"])
+        paid = holding.came_in
+        if row["state"] == AttemptState.CREATED and holding.left.minor < row["amount_minor"]:
+            return None
+    return Booked(row["attempt_key"], row["named"], paid, given_back_minor)
+
+
+async def _withdraw(session: AsyncSession, ids: Sequence[int]) -> None:
+    gone = {"state": AttemptState.WITHDRAWN, "evidence": "we do not hold that much of it any more"}
+    mine = update(_operation).where(_operation.c.id.in_(ids))
+    await session.execute(mine.values(**gone, decided_at=after_s(), ask_at=None))
 
 
 def _is_due() -> ColumnElement[bool]:
@@ -101,7 +228,7 @@ async def _details(session: AsyncSession, ids: Sequence[int]) -> Sequence[RowMap
         select(
             *_operation.c,
             _attempt.c.key.label("attempt_key"),
-            _attempt.c.gateway_id.label("payment_id"),
+            case((_operation.c.payment_id == "", _attempt.c.gateway_id), else_=_operation.c.payment_id).label("named"),
             _attempt.c.amount_minor.label("payment_minor"),
             _attempt.c.gateway_account_id,
             _attempt.c.merchant_id,
@@ -111,6 +238,9 @@ async def _details(session: AsyncSession, ids: Sequence[int]) -> Sequence[RowMap
             _allocation.c.verification_id,
             _allocation.c.invoice_id,
             _settled_before().label("settled_before"),
+            _given_back("done", _operation.c.kind).label("settled_minor"),
+            _given_back("back", *_GIVING_BACK).label("given_back_minor"),
+            after_s().label("db_now"),
         )
         .join_from(_operation, _attempt, _attempt.c.id == _operation.c.attempt_id)
         .join(_allocation, _allocation.c.attempt_id == _attempt.c.id)
@@ -124,33 +254,59 @@ async def _details(session: AsyncSession, ids: Sequence[int]) -> Sequence[RowMap
 def _settled_before() -> ScalarSelect[int]:
     """Count the operations like this one on the payment that are known to be done."""
     other = _operation.alias("other")
-    alike = [other.c[name] == _operation.c[name] for name in ("attempt_id", "kind", "amount_minor")]
+    alike = [other.c[name] == _operation.c[name] for name in ("attempt_id", "payment_id", "kind", "amount_minor")]
     query = select(func.count()).where(other.c.state == AttemptState.APPROVED, *alike)
     return query.correlate(_operation).scalar_subquery()
 
 
-async def _do(gateway: Gateway, row: RowMapping) -> Outcome:
-    """Send the operation once; what was sent before is only asked about."""
+def _given_back(name: str, *kinds: Any) -> Any:
+    """Add up the operations of these kinds on the payment that are known to be done."""
+    other = _operation.alias(name)
+    mine = [other.c[name] == _operation.c[name] for name in ("attempt_id", "payment_id")]
+    mine += [other.c.state == AttemptState.APPROVED, other.c.kind.in_(kinds)]
+    total = select(func.coalesce(func.sum(other.c.amount_minor), 0)).where(*mine)
+    return total.correlate(_operation).scalar_subquery()
+
+
+async def _do(ctx: Context, errand: _Errand) -> Outcome:
+    """Send the operation once; what was sent before, or may have been before a restore, is asked about."""
+    asks = errand.row["state"] != AttemptState.CREATED
+    claim_lasts_s = errand.deadline + errand.gateway.abilities.timeout_s - monotonic()
     try:
-        if row["state"] == AttemptState.CREATED:
-            return await _send(gateway, row)
-        return _believe(await gateway.find(_question(row)), row)
+        async with asyncio.timeout(claim_lasts_s):
+            known = await _ask(ctx, errand) if asks or ctx.ask_first else NotSent("it is new")
+            return known if asks or not isinstance(known, NotSent) else await _send(errand)
     except MisuseError as error:
-        return NotSent(f"{type(error).__name__}: {error}")
+        reason = f"{type(error).__name__}: {error}"
+        return Unknown(reason) if asks else NotSent(reason)
     except Exception as error:  # noqa: BLE001 - money may have moved, so whatever broke is a doubt
         return Unknown(f"{type(error).__name__}: {error}")
 
 
-def _believe(found: Outcome, row: RowMapping) -> Outcome:
-    """Return what may be concluded: the first "nothing there" comes too early, and giving back twice is dear."""
-    if isinstance(found, NotSent) and row["asks"] < LOOKS_MIN:
+async def _ask(ctx: Context, errand: _Errand) -> Outcome:
+    """Ask what became of it. A gateway that rejects our question has said nothing about the operation."""
+    found = found_out(await errand.gateway.find(_question(errand.row)))
+    if isinstance(found, NotSent) and errand.row["state"] != AttemptState.CREATED and _is_early(ctx, errand):
         return Unknown(f"{found.reason}, which is too early to believe")
     return found
 
 
-async def _send(gateway: Gateway, row: RowMapping) -> Outcome:
+def _is_early(ctx: Context, errand: _Errand) -> bool:
+    """Answer whether "nothing there" comes too early: giving back twice is dear."""
+    return errand.row["asks"] < LOOKS_MIN or may_be_under_way(ctx, errand.row, errand.gateway.abilities.asking)
+
+
+def may_be_under_way(ctx: Context, row: RowMapping, asking: Asking) -> bool:
+    """Answer whether the gateway may not know of an operation yet that was sent in the last moment of its claim."""
+    if row["sent_at"] is None:
+        return False
+    waited_s = (row["db_now"] - row["sent_at"]).total_seconds()
+    return bool(waited_s < max(SILENCE_S, ctx.lease_s + asking.settle_s))
+
+
+async def _send(errand: _Errand) -> Outcome:
+    row, gateway, booked = errand.row, errand.gateway, errand.booked
     amount = Money(row["amount_minor"], row["currency"])
-    booked = Booked(row["attempt_key"], row["payment_id"], Money(row["payment_minor"], row["currency"]))
     match OperationKind(row["kind"]):
         case OperationKind.CAPTURE:
             return await gateway.capture(booked, amount, row["key"])
@@ -164,15 +320,16 @@ def _question(row: RowMapping) -> Question:
     return Question(
         key=row["attempt_key"],
         amount=Money(row["amount_minor"], row["currency"]),
-        gateway_id=row["payment_id"],
+        gateway_id=row["named"],
         asked=row["asks"],
         operation=OperationKind(row["kind"]),
         operation_key=row["key"],
         settled_before=row["settled_before"],
+        settled_minor=int(row["settled_minor"]),
     )
 
 
-async def _locked(ctx: Context, session: AsyncSession, operation_id: int) -> RowMapping:
+async def locked_operation(ctx: Context, session: AsyncSession, operation_id: int) -> RowMapping:
     """Lock the operation behind its attempt and all that one pays, as everywhere, and read them."""
     attempt_id = (
         await session.execute(select(_operation.c.attempt_id).where(_operation.c.id == operation_id))
@@ -210,15 +367,30 @@ def _evidence(outcome: Outcome) -> str:
             return outcome.evidence
 
 
+async def _moment(ctx: Context, session: AsyncSession, row: RowMapping) -> Moment:
+    return (await moments(ctx, session, [row["merchant_id"]]))[row["merchant_id"]].not_before(row["business_at"])
+
+
+async def _despair(ctx: Context, session: AsyncSession, row: RowMapping, outcome: Outcome) -> None:
+    """Ask a person about an operation that many questions have not settled; the gateway is asked on and on."""
+    amount = Money(row["amount_minor"], row["currency"])
+    what = f"{row['kind']} {row['key']} of {amount.major} {amount.currency} on the payment {row['named']}"
+    reason = f"{what}, key {row['attempt_key']}: asked {row['asks']} times, last heard: {_evidence(outcome)}"
+    task = NewTask(row["merchant_id"], "doubt", f"op_{row['id']}", reason)
+    await raise_tasks(session, [task], (await _moment(ctx, session, row)).now)
+
+
 async def _follow(ctx: Context, session: AsyncSession, row: RowMapping, outcome: Outcome) -> None:
-    moment = (await moments(ctx, session, [row["merchant_id"]]))[row["merchant_id"]].not_before(row["business_at"])
+    moment = await _moment(ctx, session, row)
+    if not isinstance(outcome, Pending | Unknown):
+        await end_tasks(session, ["doubt"], [f"op_{row['id']}"])
     if isinstance(outcome, Approved):
-        await _confirm(session, row, moment)
+        await _confirm(ctx, session, row, moment)
     elif isinstance(outcome, Declined | Refused | NotSent):
         await _owe_again(session, row, moment, outcome)
 
 
-async def _confirm(session: AsyncSession, row: RowMapping, moment: Moment) -> None:
+async def _confirm(ctx: Context, session: AsyncSession, row: RowMapping, moment: Moment) -> None:
     """Book what was done, and let a verification go once its amount is free again."""
     kind = OperationKind(row["kind"])
     if kind == OperationKind.CAPTURE:
@@ -229,6 +401,9 @@ async def _confirm(session: AsyncSession, row: RowMapping, moment: Moment) -> No
     else:
         group = ledger.refund(row["key"], Money(row["amount_minor"], row["currency"]), Account.CUSTOMER_CREDIT)
         await post_once(session, [_posted(row, moment, group)])
+        await end_surplus(session, row["attempt_id"], row["currency"])
+        if news := of_operation(kind):
+            await tell(ctx, session, [NewEvent(row["merchant_id"], news, "op", row["id"], moment.now)])
 
 
 async def _release(session: AsyncSession, row: RowMapping, moment: Moment) -> None:
@@ -258,20 +433,34 @@ async def _owe_again(session: AsyncSession, row: RowMapping, moment: Moment, out
         task = NewTask(row["merchant_id"], "operation", f"op_{row['id']}", reason)
         await raise_tasks(session, [task], moment.now)
         return
-    kind = _kind_after(row, outcome)
     wait_s = 0 if number == 1 else RETRY_DELAYS_S[number]
-    again = new_row(
+    amount = Money(row["amount_minor"], row["currency"])
+    again: dict[str, Any] = {"payment_id": row["payment_id"], "reason": row["reason"], "tries": number}
+    again |= {"attempt_id": row["attempt_id"], "created_at": moment.now}
+    await owe(session, row["attempt_key"], _kind_after(row, outcome), amount, wait_s, **again)
+
+
+async def owe(
+    session: AsyncSession, key: str, kind: OperationKind, amount: Money, wait_s: float, *, attempt_id: int, **more: Any
+) -> int:
+    """Owe an operation on an attempt that is locked and has none open; return its id.
+
+    Its key is derived, so that after a restore from a backup it is the same again.
+    """
+    before = select(func.count()).where(_operation.c.attempt_id == attempt_id)
+    number = (await session.execute(before)).scalar_one() + 1
+    row = new_row(
         Operation,
-        attempt_id=row["attempt_id"],
+        attempt_id=attempt_id,
         kind=kind,
-        key=operation_key(row["attempt_key"], kind, number + 1),
-        amount_minor=row["amount_minor"],
-        currency=row["currency"],
-        tries=number,
-        created_at=moment.now,
+        key=operation_key(key, kind, number),
+        amount_minor=amount.minor,
+        currency=amount.currency,
+        **more,
     )
-    del again["ask_at"]
-    await session.execute(insert(_operation).values(**again, ask_at=after_s(wait_s)))
+    del row["ask_at"]
+    made = insert(_operation).values(**row, ask_at=after_s(wait_s)).returning(_operation.c.id)
+    return int((await session.execute(made)).scalar_one())
 
 
 def _kind_after(row: RowMapping, outcome: Outcome) -> OperationKind:
@@ -279,4 +468,8 @@ def _kind_after(row: RowMapping, outcome: Outcome) -> OperationKind:
     kind = OperationKind(row["kind"])
     if kind == OperationKind.CAPTURE or not isinstance(outcome, Declined):
         return kind
-    return OperationKind.REFUND if kind == OperationKind.REVERSAL else OperationKind.REVERSAL
+    if kind == OperationKind.REVERSAL:
+        return OperationKind.REFUND
+    # A reversal knows no amount, so it stands in for a refund only where all of the payment goes back.
+    whole = row["amount_minor"] == row["payment_minor"] and not row["payment_id"] and not row["given_back_minor"]
+    return OperationKind.REVERSAL if whole else kind

@@ -1,4 +1,4 @@
-"""A customer at a pay-link: what the link is worth now, and the hosted page that "Pay now" opens.
+"""A customer at a pay-link: the hosted page that "Pay now" opens, and the way back from it.
 
 Opening the link takes nothing, since mail scanners open links; only the customer's POST takes the
 charge right. A second click goes back to the page that is open already.
@@ -6,8 +6,9 @@ charge right. A second click goes back to the page that is open already.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from enum import StrEnum
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import RowMapping, delete, insert, select, update
@@ -15,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from billing.dunning import StepKind
 from billing.gateway import (
+    Asking,
     Checkout,
     CheckoutOrder,
     Declined,
@@ -22,153 +24,144 @@ from billing.gateway import (
     MisuseError,
     NotSent,
     Order,
+    OrderLine,
     Outcome,
+    Payer,
     ProfileReference,
+    Question,
     Refused,
     Unknown,
 )
-from billing.invoices import InvoiceState
 from billing.models import (
-    AccountState,
     Attempt,
     ChargeRight,
-    Customer,
-    GatewayAccount,
     Invoice,
-    Merchant,
-    OwedKind,
+    InvoiceLine,
     PayLink,
-    Price,
     Profile,
-    Subscription,
     Verification,
-    VerificationState,
     table,
 )
 from billing.models import Checkout as CheckoutRow
 from billing.money import Money
-from billing.payments import OPEN, AttemptState, Channel, Initiator
+from billing.payments import AttemptState, Channel, Initiator, found_out
 from billing.services.attempting import NewAttempt, open_attempts
-from billing.services.cases import PAGE_MARGIN_S
+from billing.services.cases import PAGE_MARGIN_S, address_of
 from billing.services.charging import payer_of
-from billing.services.context import Context, Moment, moments
+from billing.services.consenting import Consent, record_consent
+from billing.services.context import Context
+from billing.services.looking import LinkError, Standing, Visit, Way, chosen_way, look
 from billing.services.messaging import NewMessage, Owed, give_links, queue, supersede
-from billing.services.profiling import profile_digest
+from billing.services.profiling import is_stored_as
+from billing.services.recalling import recall
 from billing.services.settling import News, settle
 from billing.store import after_s
 
 _link, _invoice, _verification = table(PayLink), table(Invoice), table(Verification)
 _attempt, _right, _page = table(Attempt), table(ChargeRight), table(CheckoutRow)
-_account, _customer, _profile = table(GatewayAccount), table(Customer), table(Profile)
-_subscription, _merchant, _price = table(Subscription), table(Merchant), table(Price)
+_profile = table(Profile)
 
 # A customer is back and the news is not: ask after this long, once.
 ASK_AFTER_RETURN_S = 20
 
 
-class Standing(StrEnum):
-    """What a link is worth now."""
-
-    PAYABLE = "payable"
-    DONE = "done"
-    VOID = "void"
-    EXPIRED = "expired"
-    SUPERSEDED = "superseded"
-    BUSY = "busy"
-    CONFIRMING = "confirming"
-
-
-@dataclass(frozen=True, slots=True)
-class Way:
-    """One way to pay: at which account, and by which of its gateway's ways."""
-
-    account_id: int
-    way: str
-    title: str
-    stores: bool
-
-    @property
-    def value(self) -> str:
-        """The word that a form sends back."""
-        return f"{self.account_id}-{self.way}"
-
-
-@dataclass(frozen=True, slots=True)
-class Visit:
-    """Everything a page may need about a link; what it shows of it is the page's business."""
-
-    link: RowMapping
-    merchant: RowMapping
-    customer: RowMapping
-    invoice: RowMapping | None
-    verification: RowMapping | None
-    subscription: RowMapping | None
-    attempt: RowMapping | None
-    standing: Standing
-    moment: Moment
-    ways: tuple[Way, ...]
-
-    @property
-    def page_open(self) -> bool:
-        """Whether the gateway's page is open, so that a click leads back to it."""
-        return self.attempt is not None and bool(self.attempt["page_open"])
-
-    @property
-    def amount(self) -> Money:
-        """What is to be paid, or reserved."""
-        if self.invoice is not None:
-            return Money(self.invoice["total_minor"], self.invoice["currency"])
-        owed = self.verification
-        return Money(owed["amount_minor"], owed["currency"]) if owed is not None else Money(0, "EUR")
-
-
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """Where to send the customer; without an address the page could not be opened."""
+    """Where to send the customer, with what is to be posted there; without an address, what became of it."""
 
     url: str = ""
+    posted: Mapping[str, str] = field(default_factory=dict)
     outcome: Outcome | None = None
 
 
-class LinkError(LookupError):
-    """There is no such link."""
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """The charge right as a customer took it: the attempt, what it pays, and the profile it is to make or renew."""
+
+    attempt_id: int
+    account_id: int
+    key: str
+    order: Order
+    store: ProfileReference | None
 
 
-async def visit(ctx: Context, link_id: int) -> Visit:
-    """Return what the link is worth now; raise `LinkError` where it was never made. Changes nothing."""
-    async with ctx.store.read() as session:
-        return await _visit(ctx, session, link_id)
+@dataclass(frozen=True, slots=True)
+class Click:
+    """A customer's "Pay now": the way they chose and what it asked of them, their address, and their consent."""
+
+    way: str
+    ip: str
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    consent: Consent | None = None
 
 
-async def pay(ctx: Context, link_id: int, way: str, ip: str) -> Opened:
+async def pay(ctx: Context, link_id: int, click: Click) -> Opened:
     """Open a hosted page for what the link names, or return to the one that is open already.
 
     Only a link that is payable takes the charge right; whatever else it is, nothing is opened.
     """
+    is_clear = await recall_owed(ctx, link_id)
     async with ctx.store.write() as session:
-        seen = await _visit(ctx, session, link_id, lock=True)
-        if seen.standing == Standing.CONFIRMING:
-            return Opened(await _open_page(ctx, session, seen))
+        seen = await look(ctx, session, link_id, lock=True)
         if seen.standing != Standing.PAYABLE:
-            return Opened()
-        chosen = next((each for each in seen.ways if each.value == way), None) or next(iter(seen.ways), None)
+            return await open_page(ctx, session, seen)
+        chosen = chosen_way(seen, click.way)
         if chosen is None:
             return Opened(outcome=NotSent("no gateway account of the merchant has a page"))
-        if seen.attempt is not None and not await _withdraw(session, seen):
-            return Opened()
-        attempt_id, order = await _take_right(ctx, session, seen, chosen, ip)
         gateway = (await ctx.gateways.of(session, [chosen.account_id]))[chosen.account_id]
-    return await _open(ctx, gateway, attempt_id, link_id, order)
+        if early := too_early(ctx, gateway.abilities.asking, is_clear=is_clear):
+            return Opened(outcome=early)
+        taken = await take_right(ctx, session, seen, chosen, click.ip, click.consent)
+        if taken is None:
+            return Opened()
+        order = _order(ctx, seen, chosen, taken, click)
+    return await _open(ctx, gateway, taken.attempt_id, link_id, order)
 
 
-async def came_back(ctx: Context, link_id: int) -> None:
-    """Let the gateway be asked soon, once, if the customer is back before the news is."""
+async def recall_owed(ctx: Context, link_id: int) -> bool:
+    """Let a restored database hear first whether what the link names was paid since the backup.
+
+    Answer whether that is clear: every account could be asked, and none knows of a try that we do not.
+    """
+    if not ctx.ask_first:
+        return True
+    async with ctx.store.read() as session:
+        invoice_id = (await session.execute(select(_link.c.invoice_id).where(_link.c.id == link_id))).scalar()
+    return invoice_id is None or await recall(ctx, [invoice_id], asking_only=True) == [invoice_id]
+
+
+def too_early(ctx: Context, asking: Asking, *, is_clear: bool) -> NotSent | None:
+    """Return why nobody can pay just after a restore: what was paid since the backup cannot be asked about.
+
+    A payment on a hosted page is not repeated by our request under its key. Nothing is taken then, so that the next
+    try has the same key as it had before.
+    """
+    if is_clear and (not ctx.ask_first or asking.by_key):
+        return None
+    return NotSent("nobody can tell what was paid after the backup was made")
+
+
+async def came_back(ctx: Context, link_id: int, *, paid: bool = True) -> int | None:
+    """Let the gateway be asked, once, if the customer is back before the news is.
+
+    Where questions are rationed that is soon, since the news is probably on its way, and only where the address
+    says `paid`. Where they are not, it is now, whatever the address says, and the attempt to ask about is returned.
+    """
     async with ctx.store.write() as session:
         page = select(_page.c.attempt_id).where(_page.c.pay_link_id == link_id)
         waiting = (_attempt.c.state == AttemptState.PENDING) & (_attempt.c.asks == 0)
-        soon = after_s(ASK_AFTER_RETURN_S)
-        mine = _attempt.c.id.in_(page) & waiting & (_attempt.c.ask_at > soon)
-        await session.execute(update(_attempt).where(mine).values(ask_at=soon))
+        mine = select(_attempt.c.id, _attempt.c.gateway_account_id).where(_attempt.c.id.in_(page), waiting)
+        row = (await session.execute(mine)).one_or_none()
+        if row is None:
+            return None
+        gateway = (await ctx.gateways.of(session, [row.gateway_account_id]))[row.gateway_account_id]
+        rationed = gateway.abilities.asking.budget is not None
+        if rationed and not paid:
+            return None
+        soon = after_s(ASK_AFTER_RETURN_S if rationed else 0)
+        later = (_attempt.c.id == row.id) & waiting & (_attempt.c.ask_at > soon)
+        await session.execute(update(_attempt).where(later).values(ask_at=soon))
+        return None if rationed else int(row.id)
 
 
 async def send_fresh_link(ctx: Context, link_id: int) -> None:
@@ -177,8 +170,8 @@ async def send_fresh_link(ctx: Context, link_id: int) -> None:
     Asking again on the same day sends nothing more, so an old link cannot be used to flood anybody.
     """
     async with ctx.store.write() as session:
-        seen = await _visit(ctx, session, link_id, lock=True)
-        if seen.standing not in (Standing.EXPIRED, Standing.SUPERSEDED) or not _is_owed(seen):
+        seen = await look(ctx, session, link_id, lock=True)
+        if seen.standing not in (Standing.EXPIRED, Standing.SUPERSEDED) or not seen.is_owed:
             return
         link = seen.link
         owed = Owed(link["merchant_id"], link["customer_id"], link["invoice_id"], link["verification_id"])
@@ -192,157 +185,58 @@ async def send_fresh_link(ctx: Context, link_id: int) -> None:
         await queue(session, [message])
 
 
-# --- what a link is worth ---------------------------------------------------
-
-
-async def _visit(ctx: Context, session: AsyncSession, link_id: int, *, lock: bool = False) -> Visit:
-    link = await _one(session, select(_link).where(_link.c.id == link_id))
-    if link is None:
-        raise LinkError(str(link_id))
-    invoice = await _owed_thing(ctx, session, _invoice, link["invoice_id"], lock)
-    verification = await _owed_thing(ctx, session, _verification, link["verification_id"], lock)
-    merchant = await _one(session, select(_merchant).where(_merchant.c.id == link["merchant_id"]))
-    customer = await _one(session, select(_customer).where(_customer.c.id == link["customer_id"]))
-    attempt = await _holder(session, link)
-    moment = (await moments(ctx, session, [link["merchant_id"]]))[link["merchant_id"]]
-    moment = moment.not_before(link["created_at"])
-    subscription = await _subscription_of(session, invoice, verification)
-    if merchant is None or customer is None:
-        raise LinkError(str(link_id))
-    return Visit(
-        link=link,
-        merchant=merchant,
-        customer=customer,
-        invoice=invoice,
-        verification=verification,
-        subscription=subscription,
-        attempt=attempt,
-        standing=_standing(link, invoice, verification, attempt, moment),
-        moment=moment,
-        ways=await _ways(ctx, session, link["merchant_id"], subscription),
-    )
-
-
-def _standing(
-    link: RowMapping,
-    invoice: RowMapping | None,
-    verification: RowMapping | None,
-    attempt: RowMapping | None,
-    moment: Moment,
-) -> Standing:
-    """Say what is true of the link, the most final things first; an old link tells nobody what became of the bill."""
-    if link["superseded_at"] is not None:
-        return Standing.SUPERSEDED
-    if link["expires_at"] <= moment.now:
-        return Standing.EXPIRED
-    if invoice is not None and invoice["state"] == InvoiceState.PAID:
-        return Standing.DONE
-    if invoice is not None and invoice["state"] == InvoiceState.VOID:
-        return Standing.VOID
-    if verification is not None and verification["state"] in (VerificationState.AUTHORISED, VerificationState.RELEASED):
-        return Standing.DONE
-    if attempt is None or attempt["state"] == AttemptState.CREATED:
-        return Standing.PAYABLE
-    return Standing.CONFIRMING if attempt["page_link_id"] is not None else Standing.BUSY
-
-
-def _is_owed(seen: Visit) -> bool:
-    if seen.invoice is not None:
-        return bool(seen.invoice["state"] == InvoiceState.OPEN)
-    return seen.verification is not None and seen.verification["state"] == VerificationState.OPEN
-
-
-async def _one(session: AsyncSession, query: Any) -> RowMapping | None:
-    row: RowMapping | None = (await session.execute(query)).mappings().one_or_none()
-    return row
-
-
-async def _owed_thing(ctx: Context, session: AsyncSession, of: Any, id_: int | None, lock: bool) -> RowMapping | None:
-    if id_ is None:
-        return None
-    query = select(of).where(of.c.id == id_)
-    return await _one(session, ctx.store.lock(query) if lock else query)
-
-
-async def _holder(session: AsyncSession, link: RowMapping) -> RowMapping | None:
-    """Return the attempt that holds the charge right now, with the page it opened, if any."""
-    kind = OwedKind.INVOICE if link["invoice_id"] is not None else OwedKind.VERIFICATION
-    owed_id = link["invoice_id"] or link["verification_id"]
-    query = (
-        select(_attempt, _page.c.pay_link_id.label("page_link_id"), (_page.c.closes_at > after_s()).label("page_open"))
-        .join_from(_right, _attempt)
-        .join(_page, _page.c.attempt_id == _attempt.c.id, isouter=True)
-        .where(_right.c.owed_kind == kind, _right.c.owed_id == owed_id, _attempt.c.state.in_(OPEN))
-    )
-    return await _one(session, query)
-
-
-async def _subscription_of(
-    session: AsyncSession, invoice: RowMapping | None, verification: RowMapping | None
-) -> RowMapping | None:
-    columns = select(
-        *_subscription.c,
-        _price.c.title,
-        _price.c.amount_minor,
-        _price.c.currency,
-        _price.c.interval_unit,
-        _price.c.interval_count,
-        _price.c.tax_rate_bp,
-        _price.c.tax_included,
-        _profile.c.gateway_account_id,
-        _profile.c.sealed_reference,
-        _profile.c.slot,
-        _profile.c.kind,
-        _profile.c.brand,
-        _profile.c.last4,
-        _profile.c.expires_on,
-    )
-    query = columns.join_from(_subscription, _price).join(
-        _profile, _profile.c.id == _subscription.c.profile_id, isouter=True
-    )
-    if invoice is not None:
-        return await _one(session, query.where(_subscription.c.id == invoice["subscription_id"]))
-    mine = _subscription.c.profile_id == (verification["profile_id"] if verification is not None else None)
-    return await _one(session, query.where(mine).order_by(_subscription.c.id).limit(1))
-
-
-async def _ways(
-    ctx: Context, session: AsyncSession, merchant_id: int, subscription: RowMapping | None
-) -> tuple[Way, ...]:
-    """Return the ways to pay, those of the account that holds the customer's profile first."""
-    mine = (_account.c.merchant_id == merchant_id) & (_account.c.state == AccountState.OPEN)
-    ids = [row.id for row in await session.execute(select(_account.c.id).where(mine).order_by(_account.c.id))]
-    preferred = subscription["gateway_account_id"] if subscription is not None else None
-    gateways = await ctx.gateways.of(session, ids)
-    return tuple(
-        Way(id_, way, gateways[id_].abilities.title, gateways[id_].abilities.renews_profile)
-        for id_ in sorted(ids, key=lambda each: each != preferred)
-        if gateways[id_].abilities.hosted_page
-        for way in gateways[id_].abilities.ways
-    )
-
-
 # --- opening a page ---------------------------------------------------------
 
 
-async def _take_right(ctx: Context, session: AsyncSession, seen: Visit, way: Way, ip: str) -> tuple[int, CheckoutOrder]:
-    """Take the charge right for the customer; the claim on it is ours until the page is open."""
+async def take_right(
+    ctx: Context, session: AsyncSession, seen: Visit, way: Way, ip: str, consent: Consent | None
+) -> Taken | None:
+    """Take the charge right of a payable link for the customer, or return nothing where somebody else just has.
+
+    The claim on it is ours until the page is open, or the card's own answer is there. Without a consent
+    nothing will be stored.
+    """
+    if seen.attempt is not None and not await _withdraw(session, seen):
+        return None
     attempt = _new_attempt(seen, way)
     attempt_id = (await open_attempts(session, [attempt]))[attempt.key]
-    sent = {"sent_at": after_s(), "lease_until": after_s(ctx.lease_s)}
+    sent = {"sent_at": after_s(), "lease_until": after_s(ctx.lease_s), "asks": int(ctx.ask_first)}
     await session.execute(update(_attempt).where(_attempt.c.id == attempt_id).values(**sent))
     owed = _invoice if seen.invoice is not None else _verification
     owed_id = seen.link["invoice_id"] or seen.link["verification_id"]
     await session.execute(update(owed).where(owed.c.id == owed_id).values(tries=attempt.number))
-    stores = way.stores and await _is_theirs(ctx, session, seen, way)
-    return attempt_id, _order(ctx, seen, way, attempt, ip, stores=stores)
+    store = None
+    if consent is not None and way.stores and await _is_theirs(ctx, session, seen, way):
+        about = (attempt.merchant_id, attempt.customer_id)
+        await record_consent(session, attempt_id, *about, consent, ip, seen.moment.now)
+        store = _profile_to_store(ctx, seen, way)
+    return Taken(attempt_id, way.account_id, attempt.key, await _what(session, seen, attempt), store)
+
+
+async def _what(session: AsyncSession, seen: Visit, attempt: NewAttempt) -> Order:
+    """Return what is paid for, line by line."""
+    if seen.invoice is None:
+        return Order(attempt.owed_key, f"{seen.merchant['name']} {attempt.owed_key}")
+    number, currency = seen.invoice["number"], seen.invoice["currency"]
+    line = table(InvoiceLine)
+    rows = await session.execute(select(line).where(line.c.invoice_id == seen.invoice["id"]).order_by(line.c.position))
+    lines = tuple(
+        OrderLine(
+            row["text"],
+            row["quantity"],
+            Money(row["total_minor"], currency),
+            Money(row["tax_minor"], currency),
+            row["tax_rate_bp"],
+        )
+        for row in rows.mappings()
+    )
+    return Order(number, f"{seen.invoice['title']} {number}", lines)
 
 
 async def _is_theirs(ctx: Context, session: AsyncSession, seen: Visit, way: Way) -> bool:
     """Answer whether the profile to be made or renewed is stored for nobody else."""
     profile = _profile_to_store(ctx, seen, way)
-    digest = profile_digest(ctx.vault, way.account_id, profile.reference, profile.slot)
-    stored = (_profile.c.gateway_account_id == way.account_id) & (_profile.c.reference_digest == digest)
+    stored = is_stored_as(ctx.vault, way.account_id, profile.reference, profile.slot)
     owner = (await session.execute(select(_profile.c.customer_id).where(stored))).scalar()
     return owner in (None, seen.customer["id"])
 
@@ -386,21 +280,25 @@ def _new_attempt(seen: Visit, way: Way) -> NewAttempt:
     )
 
 
-def _order(ctx: Context, seen: Visit, way: Way, attempt: NewAttempt, ip: str, *, stores: bool) -> CheckoutOrder:
-    customer = {f"payer_{name}": seen.customer[name] for name in ("reference", "name", "email", "language", "country")}
-    number = seen.invoice["number"] if seen.invoice is not None else attempt.owed_key
-    title = seen.invoice["title"] if seen.invoice is not None else seen.merchant["name"]
+def _order(ctx: Context, seen: Visit, way: Way, taken: Taken, click: Click) -> CheckoutOrder:
     return CheckoutOrder(
-        key=attempt.key,
-        amount=attempt.amount,
-        payer=payer_of(customer, ip),
-        order=Order(number, f"{title} {number}"),
+        key=taken.key,
+        amount=seen.amount,
+        payer=payer_in(seen, click.ip),
+        order=taken.order,
         returns=ctx.links.returns(seen.link["id"]),
-        notify_url=ctx.links.notify(way.account_id, attempt.key),
+        notify_url=ctx.links.notify(way.account_id, taken.key),
         ways=_chosen_first(seen, way),
-        store=_profile_to_store(ctx, seen, way) if stores else None,
+        inputs={each.name: click.inputs.get(each.name, "") for each in way.inputs},
+        store=taken.store,
         reserve_only=seen.verification is not None,
     )
+
+
+def payer_in(seen: Visit, ip: str = "") -> Payer:
+    """Return who pays, as far as the visit knows."""
+    columns = ("reference", "name", "email", "language", "country")
+    return payer_of({f"payer_{name}": seen.customer[name] for name in columns}, ip)
 
 
 def _chosen_first(seen: Visit, chosen: Way) -> tuple[str, ...]:
@@ -419,6 +317,9 @@ def _profile_to_store(ctx: Context, seen: Visit, way: Way) -> ProfileReference:
 
 async def _open(ctx: Context, gateway: Gateway, attempt_id: int, link_id: int, order: CheckoutOrder) -> Opened:
     """Ask the gateway for the page, outside any transaction, and keep its address before anybody sees it."""
+    if known := await told_before(ctx, gateway, order.key, order.amount):
+        await settle(ctx, [News(attempt_id, known)])
+        return Opened(outcome=known)
     try:
         answer = await gateway.open_checkout(order)
     except Exception as error:  # noqa: BLE001 - whatever broke, the customer gets no page
@@ -429,7 +330,18 @@ async def _open(ctx: Context, gateway: Gateway, attempt_id: int, link_id: int, o
         return Opened(outcome=outcome)
     if not await _keep_page(ctx, attempt_id, link_id, answer):
         return Opened(outcome=NotSent("the page came so late that somebody else has given it up"))
-    return Opened(answer.url)
+    return Opened(answer.url, answer.posted)
+
+
+async def told_before(ctx: Context, gateway: Gateway, key: str, amount: Money) -> Outcome | None:
+    """Return what a restored database has forgotten about a customer's key, or nothing where it may be used."""
+    if not ctx.ask_first or not gateway.abilities.asking.by_key:
+        return None
+    try:
+        found = found_out(await gateway.find(Question(key, amount)))
+    except Exception as error:  # noqa: BLE001 - whatever broke, nothing is known of the key
+        return Unknown(f"{type(error).__name__}: {error}")
+    return None if isinstance(found, NotSent) else found
 
 
 def _without_page(answer: Declined | Refused | NotSent | Unknown) -> Outcome:
@@ -450,7 +362,7 @@ async def _keep_page(ctx: Context, attempt_id: int, link_id: int, checkout: Chec
         row = {
             "attempt_id": attempt_id,
             "pay_link_id": link_id,
-            "sealed_url": ctx.vault.seal(checkout.url),
+            "sealed_url": ctx.vault.seal(address_of(checkout)),
             "opened_at": after_s(),
             "closes_at": after_s(checkout.life_s),
         }
@@ -458,10 +370,11 @@ async def _keep_page(ctx: Context, attempt_id: int, link_id: int, checkout: Chec
         return True
 
 
-async def _open_page(ctx: Context, session: AsyncSession, seen: Visit) -> str:
-    """Return the address of the page that is open already, or nothing once its life is over."""
-    if seen.attempt is None:
-        return ""
+async def open_page(ctx: Context, session: AsyncSession, seen: Visit) -> Opened:
+    """Return the page that is open already, or nothing once its life or the link's worth is over."""
+    if seen.attempt is None or seen.standing != Standing.CONFIRMING:
+        return Opened()
     query = select(_page.c.sealed_url).where(_page.c.attempt_id == seen.attempt["id"], _page.c.closes_at > after_s())
     sealed = (await session.execute(query)).scalar()
-    return ctx.vault.unseal(sealed) if sealed else ""
+    text = ctx.vault.unseal(sealed) if sealed else ""
+    return Opened(**json.loads(text)) if text.startswith("{") else Opened(text)

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
-from sqlalchemy import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from billing.bulk import insert_many
 from billing.ledger import Entry, Group
 from billing.models import Posting, new_row, table
 from billing.store import insert_unless
@@ -30,16 +30,14 @@ class Posted:
 
 async def post(session: AsyncSession, groups: Iterable[Posted]) -> None:
     """Add the groups to the ledger; a group that is there already raises `IntegrityError`."""
-    rows = [each for posted in groups for each in _rows(posted)]
-    if rows:
-        await session.execute(insert(table(Posting)), rows)
+    await insert_many(session, table(Posting), [each for posted in groups for each in _rows(posted)])
 
 
 async def post_once(session: AsyncSession, groups: Iterable[Posted]) -> None:
     """Add the groups to the ledger, leaving out those that are there already."""
     rows = [each for posted in groups for each in _rows(posted)]
     if rows:
-        await session.execute(insert_unless(session, table(Posting), ["group_key", "position"]), rows)
+        await session.execute(insert_unless(session, table(Posting)), rows)
 
 
 def _rows(posted: Posted) -> list[dict[str, Any]]:

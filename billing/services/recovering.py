@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import Any
 
@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from billing import dunning
 from billing.dunning import Step, StepKind
+from billing.events import EventType
 from billing.gateway import DeclineClass
 from billing.invoices import InvoiceState
 from billing.models import (
@@ -32,8 +33,11 @@ from billing.money import Money
 from billing.payments import Channel
 from billing.services.attempting import NewAttempt, open_attempts
 from billing.services.context import Context, Moment
+from billing.services.invoicing import is_kept_running
 from billing.services.messaging import NewMessage, Owed, give_links, queue
+from billing.services.recalling import recall
 from billing.services.tasking import NewTask, raise_tasks
+from billing.services.telling import NewEvent, tell
 from billing.store import PAGE
 from billing.subscriptions import Collection, SubscriptionState
 
@@ -82,24 +86,47 @@ async def _take_all(
     ctx: Context, merchant_id: int, moment: Moment, channel: Channel, run_id: int | None, *where: ColumnElement[bool]
 ) -> Counter[str]:
     scope = _Scope(merchant_id, moment, channel, run_id, where)
+    if ctx.ask_first:
+        return await _take_what_nobody_knows_of(ctx, scope)
     done: Counter[str] = Counter()
-    while True:
-        try:
-            taken = await _take_page(ctx, scope)
-        except IntegrityError:
-            taken = await _take_one_by_one(ctx, scope)
-        if not taken:
-            return done
+    while not ctx.leaving and (taken := await _take(ctx, scope)):
         done += taken
+    return done
+
+
+async def _take_what_nobody_knows_of(ctx: Context, scope: _Scope) -> Counter[str]:
+    """Take only steps of invoices that nobody has paid since the backup; what is charged is asked about later."""
+    async with ctx.store.read() as session:
+        rows = (await session.execute(_joined(_invoice.c.id, _invoice.c.next_step).where(*_is_due(scope)))).all()
+    done: Counter[str] = Counter()
+    for start in range(0, len(rows), PAGE):
+        if ctx.leaving:
+            break
+        page = rows[start : start + PAGE]
+        known = await recall(ctx, [row.id for row in page if row.next_step != StepKind.RETRY])
+        free = [row.id for row in page if row.next_step == StepKind.RETRY] + known
+        done += await _take(ctx, replace(scope, where=(*scope.where, _invoice.c.id.in_(free))))
+    return done
+
+
+async def _take(ctx: Context, scope: _Scope) -> Counter[str]:
+    try:
+        return await _take_page(ctx, scope)
+    except IntegrityError:
+        return await _take_one_by_one(ctx, scope)
 
 
 async def _take_page(ctx: Context, scope: _Scope, *where: ColumnElement[bool]) -> Counter[str]:
     async with ctx.store.write() as session:
+        if scope.run_id is not None and not await is_kept_running(ctx, session, scope.run_id):
+            return Counter()
         rows = await _due(ctx, session, scope, *where)
         taken = _Taken()
         for row in rows:
-            _take(ctx, row, scope, taken)
+            _decide(ctx, row, scope, taken)
         await _write(session, taken, scope.moment)
+        about = (scope.merchant_id, EventType.SUBSCRIPTION_PAUSED, "sub")
+        await tell(ctx, session, [NewEvent(*about, id_, scope.moment.now) for id_ in taken.paused])
         return taken.done
 
 
@@ -178,7 +205,7 @@ def _not_waiting_for_account() -> ColumnElement[bool]:
     return or_(_invoice.c.next_step != StepKind.RETRY, ~stopped)
 
 
-def _take(ctx: Context, row: RowMapping, scope: _Scope, taken: _Taken) -> None:
+def _decide(ctx: Context, row: RowMapping, scope: _Scope, taken: _Taken) -> None:
     kind = StepKind(row["next_step"])
     if kind == StepKind.RETRY and _is_chargeable(row):
         taken.attempts.append(_retry(row, scope))

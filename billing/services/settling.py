@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from billing import dunning, invoices, ledger, subscriptions
 from billing.dunning import StepKind
+from billing.events import EventType
 from billing.gateway import (
     Approved,
     DeclineClass,
@@ -36,9 +37,11 @@ from billing.periods import Interval, Unit
 from billing.services import cases
 from billing.services.cases import Case, Effects, Record
 from billing.services.context import Context
+from billing.services.holding import second_payment
 from billing.services.messaging import Owed
 from billing.services.profiling import fail_profile
 from billing.services.tasking import NewTask, raise_tasks
+from billing.services.telling import NewEvent
 from billing.store import after_s
 from billing.subscriptions import SubscriptionState
 
@@ -51,10 +54,15 @@ _DEAD_PROFILE = (DeclineClass.NEEDS_NEW_PROFILE, DeclineClass.NEVER)
 
 @dataclass(frozen=True, slots=True)
 class News:
-    """What was heard of an attempt, wherever it came from."""
+    """What was heard of an attempt, wherever it came from.
+
+    A sender tells how often the attempt had been asked about when it was claimed: where that is another number by
+    now, somebody has asked, and perhaps repeated the request, so that "not sent" is true of the first one only.
+    """
 
     attempt_id: int
     outcome: Outcome
+    asks_before: int | None = None
 
 
 async def settle(ctx: Context, news: Sequence[News]) -> Counter[AttemptState]:
@@ -73,8 +81,8 @@ async def settle_within(ctx: Context, session: AsyncSession, news: Sequence[News
     page = await cases.load(ctx, session, {each.attempt_id for each in news}, renewing)
     effects = Effects()
     for each in news:
-        _take_in(ctx, page[each.attempt_id], each.outcome, effects)
-    await _fail_profiles(session, news, page)
+        _take_in(ctx, page[each.attempt_id], _believed(page[each.attempt_id], each), effects)
+    await _fail_profiles(session, news, page, effects)
     await _resume(session, page)
     await cases.save(ctx, session, page.values(), effects)
     return Counter(page[each.attempt_id].state for each in news)
@@ -109,18 +117,31 @@ async def _set_aside(ctx: Context, attempt_id: int, reason: str) -> AttemptState
         return AttemptState(row["state"])
 
 
+def _believed(case: Case, news: News) -> Outcome:
+    overtaken = news.asks_before is not None and case.attempt["asks"] != news.asks_before
+    if overtaken and isinstance(news.outcome, NotSent):
+        return Unknown(f"the request may have been repeated meanwhile: {news.outcome.reason}")
+    return news.outcome
+
+
 def _take_in(ctx: Context, case: Case, outcome: Outcome, effects: Effects) -> None:
     """Apply one piece of news to one attempt."""
     held = case.state
-    case.attempt["state"] = absorb(held, outcome, page_open=case.page_open)
+    doubted = held in (AttemptState.PENDING, AttemptState.UNKNOWN)
+    case.attempt["state"] = absorb(held, outcome, page_open=case.may_be_tried_again)
     case.attempt["gateway_id"] = _gateway_id_after(case, outcome)
     if case.state == held:
         _hear_again(case, outcome, effects)
     else:
+        ctx.meters.attempt(case.attempt["gateway_account_id"], case.state)
         _follow(ctx, case, outcome, held, effects)
+    if isinstance(outcome, Pending) and case.state == AttemptState.PENDING and outcome.redirect:
+        _lead_to_the_bank(case, outcome, effects)
     case.ask_in_s = _ask_in_s(case)
     if case.state in (AttemptState.UNKNOWN, AttemptState.PENDING):
         _despair(case, effects)
+    elif doubted:
+        effects.known.append(case.name)
 
 
 def _follow(ctx: Context, case: Case, outcome: Outcome, held: AttemptState, effects: Effects) -> None:
@@ -141,6 +162,13 @@ def _follow(ctx: Context, case: Case, outcome: Outcome, held: AttemptState, effe
         case Pending() | Unknown():
             case.attempt["sent_at"] = case.heard_at
             _note(case, outcome)
+
+
+def _lead_to_the_bank(case: Case, outcome: Pending, effects: Effects) -> None:
+    """The bank asks the customer, who may take so long; the same answer told again changes nothing."""
+    if not case.page_open:
+        case.page_closes_in_s = outcome.until_s or 0
+        effects.challenges.append((case.attempt["id"], outcome))
 
 
 def _hear_again(case: Case, outcome: Outcome, effects: Effects) -> None:
@@ -164,6 +192,9 @@ def _approve(case: Case, outcome: Approved, held: AttemptState, effects: Effects
     case.attempt["captured"] = outcome.captured
     if outcome.profile:
         effects.store_profile(case, outcome.profile)
+    elif outcome.profile_failed:
+        reason = "the card or account that the customer allowed us to keep could not be stored at the gateway"
+        effects.ask_a_person(case, "profile", case.name, reason)
     if outcome.amount != case.amount:
         _book_strange_amount(case, outcome, effects)
     elif case.verification:
@@ -191,7 +222,8 @@ def _pay_invoice(case: Case, place: int, invoice: Record, amount: Money, effects
     if wanted:
         _close_invoice(case, invoice, effects)
     else:
-        reason = f"{amount.major} {amount.currency} came in for {invoice['number']}, which is {invoice['state']}"
+        what = f"{amount.major} {amount.currency} came in for {invoice['number']}, which is {invoice['state']}"
+        reason = f"{what}: payment {case.attempt['gateway_id']} under the key {case.attempt['key']}"
         effects.ask_a_person(case, "surplus", case.name, reason)
     return wanted
 
@@ -200,6 +232,7 @@ def _close_invoice(case: Case, invoice: Record, effects: Effects) -> None:
     invoice["state"] = move(invoices.MOVES, InvoiceState(invoice["state"]), InvoiceState.PAID)
     invoice["paid_at"] = case.moment.now
     invoice["next_step"] = invoice["next_step_on"] = None
+    effects.paid.append(f"inv_{invoice['id']}")
     effects.mail(case, "receipt", invoice_id=invoice["id"])
 
 
@@ -243,7 +276,8 @@ def _hear_more_of_a_payment(case: Case, outcome: Approved, effects: Effects) -> 
     if outcome.gateway_id != case.attempt["gateway_id"]:
         reason = f"a second payment {outcome.gateway_id} was booked beside {case.attempt['gateway_id']}"
         effects.ask_a_person(case, "surplus", f"{case.name}/{outcome.gateway_id}", reason)
-        group = ledger.payment(f"{case.attempt['key']}:{outcome.gateway_id}", outcome.amount, outcome.amount * 0)
+        name = second_payment(case.attempt["key"], outcome.gateway_id)
+        group = ledger.payment(name, outcome.amount, outcome.amount * 0)
         effects.post_once(case, group)
         return
     if outcome.profile:
@@ -354,19 +388,35 @@ def _ask_in_s(case: Case) -> float | None:
         return (case.page_closes_in_s or 0) + cases.PAGE_MARGIN_S
     asks: int = case.attempt["asks"]
     asking = case.asking
-    rationed = asking.budget is not None and not case.attempt["gateway_id"]
-    if rationed and asks >= (asking.budget or 0):
+    if not case.attempt["gateway_id"] and _is_out_of_questions(case, asks):
         return None
     return asking.delays_s[min(asks, len(asking.delays_s) - 1)]
 
 
+def _is_out_of_questions(case: Case, asks: int) -> bool:
+    """Answer whether no question by our key is left: the budget is spent, or the gateway has forgotten the key.
+
+    A page is no request that could be repeated.
+    """
+    asking, until = case.asking, case.attempt["repeat_until"]
+    if asking.by_key:
+        return asking.budget is not None and asks >= asking.budget
+    return case.hosted or (asking.repeat_s is not None if until is None else bool(until <= case.heard_at))
+
+
 def _despair(case: Case, effects: Effects) -> None:
     """Ask a person about a doubt that no question will settle, or that none of very many has settled."""
-    evidence = case.attempt["evidence"]
+    attempt = case.attempt
     if case.ask_in_s is None:
-        effects.ask_a_person(case, "doubt", case.name, f"{evidence}; the gateway cannot be asked again")
-    elif case.attempt["asks"] >= ASKS_BEFORE_A_PERSON:
-        effects.ask_a_person(case, "doubt", case.name, f"still {case.state} after many questions: {evidence}")
+        outlook = "the gateway cannot be asked again"
+    elif attempt["asks"] >= ASKS_BEFORE_A_PERSON:
+        outlook = f"it is still {case.state} after many questions"
+    else:
+        return
+    what = f"{case.amount.major} {case.amount.currency} under the key {attempt['key']}"
+    named = f", which the gateway calls {attempt['gateway_id']}" if attempt["gateway_id"] else ""
+    asked = f"asked {attempt['asks']} times, last heard: {attempt['evidence'] or 'nothing'}"
+    effects.ask_a_person(case, "doubt", case.name, f"{what}{named}: {asked}; {outlook}")
 
 
 def _gateway_id_after(case: Case, outcome: Outcome) -> str:
@@ -375,7 +425,7 @@ def _gateway_id_after(case: Case, outcome: Outcome) -> str:
     A declined try on a page does not name the payment.
     """
     held, told = str(case.attempt["gateway_id"]), outcome.gateway_id if isinstance(outcome, Pending | Unknown) else ""
-    if case.state == AttemptState.APPROVED or (held and case.page_closes_in_s is None):
+    if case.state == AttemptState.APPROVED or (held and not case.hosted):
         return held
     return told or held
 
@@ -383,17 +433,19 @@ def _gateway_id_after(case: Case, outcome: Outcome) -> str:
 # --- what needs a look at other rows ----------------------------------------
 
 
-async def _fail_profiles(session: AsyncSession, news: Sequence[News], page: dict[int, Case]) -> None:
+async def _fail_profiles(session: AsyncSession, news: Sequence[News], page: dict[int, Case], effects: Effects) -> None:
     """A profile whose card is gone is not charged again until a visit renews it."""
     dead = {
-        page[each.attempt_id].attempt["profile_id"]
+        page[each.attempt_id].attempt["profile_id"]: page[each.attempt_id]
         for each in news
         if isinstance(each.outcome, Declined)
         and each.outcome.decline in _DEAD_PROFILE
         and page[each.attempt_id].attempt["initiator"] == Initiator.MERCHANT
         and page[each.attempt_id].state == AttemptState.DECLINED
     }
-    await fail_profile(session, [profile_id for profile_id in dead if profile_id is not None])
+    for profile_id in await fail_profile(session, [profile_id for profile_id in dead if profile_id is not None]):
+        about = (dead[profile_id].attempt["merchant_id"], EventType.PROFILE_FAILED, "pro", profile_id)
+        effects.news.append(NewEvent(*about, dead[profile_id].moment.now))
 
 
 async def _resume(session: AsyncSession, page: dict[int, Case]) -> None:

@@ -11,7 +11,7 @@ from billing.clock import day_in
 from billing.mail import DARK, LIGHT, Accent, Bill, Brand, Means, choose_locale
 from billing.money import Money
 from billing.periods import Period
-from billing.pricing import line_for
+from billing.pricing import Line, line_for
 from billing.services.invoicing import terms_of
 
 Facts = RowMapping | dict[str, Any]
@@ -80,7 +80,12 @@ def next_charge_of(subscription: Facts | None) -> tuple[date | None, Money | Non
     """Return when the subscription is billed next, and how much at its present price."""
     if subscription is None or subscription["next_due_on"] is None:
         return None, None
-    day: date = subscription["next_due_on"]
-    terms = terms_of(subscription)
-    period = terms.interval.period(subscription["anchor_on"], subscription["next_period"])
-    return day, line_for(subscription["title"], terms, subscription["quantity"], period).total
+    [line] = lines_ahead(subscription, 1)
+    return line.period.start, line.total
+
+
+def lines_ahead(subscription: Facts, count: int) -> list[Line]:
+    """Return what a subscription bills next as things stand: a line for each invoice, due as its period begins."""
+    terms, number = terms_of(subscription), subscription["next_period"]
+    periods = (terms.interval.period(subscription["anchor_on"], each) for each in range(number, number + count))
+    return [line_for(subscription["title"], terms, subscription["quantity"], period) for period in periods]

@@ -11,10 +11,12 @@ from typing import Any
 from sqlalchemy import RowMapping, Table, insert, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from billing.events import EventType
 from billing.models import Customer, GatewayAccount, Plan, Price, Profile, Subscription, new_row, table
 from billing.periods import Interval, Unit
 from billing.services.context import Context, Moment, moments
-from billing.services.profiling import profile_digest
+from billing.services.profiling import profile_digests
+from billing.services.telling import NewEvent, listeners, tell
 from billing.subscriptions import Collection, SubscriptionState, period_after_import
 
 _customer, _profile, _subscription = table(Customer), table(Profile), table(Subscription)
@@ -27,7 +29,9 @@ CHUNK = 1000
 class Subscriber:
     """One subscription with its customer and, where it is charged by itself, the stored profile.
 
-    `price` is written `plan/price`. `billed_until` is the first day that is not billed yet.
+    `price` is written `plan/price`. `billed_until` is the first day that is not billed yet. Without a
+    profile, `account` is where the customer pays by link; a gateway that cannot charge a profile always
+    means that. The last two are what a merchant-initiated charge has to cite of the profile's first payment.
     """
 
     customer: str
@@ -50,6 +54,8 @@ class Subscriber:
     profile_expires_on: date | None = None
     mandate_reference: str = ""
     mandate_signed_on: date | None = None
+    first_transaction: str = ""
+    scheme_reference: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +90,7 @@ class _Known:
 
     prices: dict[str, RowMapping]
     accounts: dict[str, int]
+    chargeless: frozenset[str]
     customers: dict[str, int]
     subscriptions: frozenset[str]
     profiles: dict[str, tuple[int, int]]
@@ -134,12 +141,20 @@ def _date_complaints(place: int, one: Subscriber, price: RowMapping) -> Iterable
 
 
 def _profile_complaints(place: int, one: Subscriber, known: _Known) -> Iterable[Complaint]:
-    if one.collection == Collection.LINK and not one.profile:
-        return
-    if not one.profile:
-        yield Complaint(place, "profile", f"customer {one.customer!r} has no stored profile to charge; collect by link")
-    elif one.account not in known.accounts:
+    if (one.account or one.profile) and one.account not in known.accounts:
         yield Complaint(place, "account", f"there is no gateway account {one.account!r}")
+    elif one.profile and one.account in known.chargeless:
+        reason = (
+            f"the gateway of account {one.account!r} cannot charge a stored profile; leave it empty to collect by link"
+        )
+        yield Complaint(place, "profile", reason)
+    elif not one.profile and _collection(one, known) == Collection.CHARGE:
+        yield Complaint(place, "profile", f"customer {one.customer!r} has no stored profile to charge; collect by link")
+
+
+def _collection(one: Subscriber, known: _Known) -> Collection:
+    """Return how money comes in: by link in any case, where the gateway asks the customer every time."""
+    return Collection.LINK if one.account in known.chargeless else one.collection
 
 
 def _contradictions(subscribers: Sequence[Subscriber]) -> list[Complaint]:
@@ -187,20 +202,18 @@ async def _known(ctx: Context, session: AsyncSession, merchant_id: int, subscrib
         select(_account.c.reference, _account.c.id).where(_account.c.merchant_id == merchant_id)
     )
     by_account = {row.reference: row.id for row in accounts}
+    gateways = await ctx.gateways.of(session, by_account.values())
     known = _Known(
         prices={f"{row['plan']}/{row['reference']}": row for row in prices},
         accounts=by_account,
+        chargeless=frozenset(name for name, id_ in by_account.items() if gateways[id_].abilities.asks_every_time),
         customers=await _ids(session, _customer, merchant_id, {one.customer for one in subscribers}),
         subscriptions=frozenset(
             await _ids(session, _subscription, merchant_id, {one.subscription for one in subscribers})
         ),
         profiles={},
     )
-    digests = {_digest(ctx, one, known) for one in subscribers if one.profile}
-    for chunk in _chunks(sorted(digests)):
-        query = select(_profile.c.reference_digest, _profile.c.id, _profile.c.customer_id)
-        for row in await session.execute(query.where(_profile.c.reference_digest.in_(chunk))):
-            known.profiles[row.reference_digest] = (row.id, row.customer_id)
+    known.profiles.update(await _stored(ctx, session, subscribers, known))
     return known
 
 
@@ -226,7 +239,11 @@ def _first(subscribers: Sequence[Subscriber], key: str) -> list[Subscriber]:
 
 
 def _digest(ctx: Context, one: Subscriber, known: _Known) -> str:
-    return profile_digest(ctx.vault, known.accounts.get(one.account, 0), one.profile)
+    return _digests(ctx, one, known)[0]
+
+
+def _digests(ctx: Context, one: Subscriber, known: _Known) -> tuple[str, ...]:
+    return profile_digests(ctx.vault, known.accounts.get(one.account, 0), one.profile)
 
 
 def _interval(price: RowMapping) -> Interval:
@@ -263,11 +280,13 @@ async def _write(
     await _insert(session, _customer, customers)
     known.customers.update(await _ids(session, _customer, merchant_id, {one.customer for one in subscribers}))
     await _insert(session, _profile, [_profile_row(ctx, one, known, moment.now) for one in profiles])
-    stored = await _profile_ids(ctx, session, subscribers, known)
-    rows = [
-        _subscription_row(merchant_id, one, known, stored.get(_digest(ctx, one, known)), moment) for one in subscribers
-    ]
+    known.profiles.update(await _stored(ctx, session, subscribers, known))
+    rows = [_subscription_row(merchant_id, one, known, _profile_id(ctx, one, known), moment) for one in subscribers]
     await _insert(session, _subscription, rows)
+    if await listeners(session, [merchant_id]):
+        started = await _ids(session, _subscription, merchant_id, {one.subscription for one in subscribers})
+        about = (merchant_id, EventType.SUBSCRIPTION_STARTED, "sub")
+        await tell(ctx, session, [NewEvent(*about, id_, moment.now) for id_ in started.values()])
 
 
 async def _insert(session: AsyncSession, into: Table, rows: list[dict[str, Any]]) -> None:
@@ -275,14 +294,24 @@ async def _insert(session: AsyncSession, into: Table, rows: list[dict[str, Any]]
         await session.execute(insert(into), chunk)
 
 
-async def _profile_ids(
+async def _stored(
     ctx: Context, session: AsyncSession, subscribers: Sequence[Subscriber], known: _Known
-) -> dict[str, int]:
-    found: dict[str, int] = {}
-    for chunk in _chunks(sorted({_digest(ctx, one, known) for one in subscribers if one.profile})):
-        query = select(_profile.c.reference_digest, _profile.c.id).where(_profile.c.reference_digest.in_(chunk))
-        found |= {row.reference_digest: row.id for row in await session.execute(query)}
+) -> dict[str, tuple[int, int]]:
+    """Return the profiles that are stored, and whose, by the digests of now, whichever they are stored under."""
+    names = {
+        digest: _digest(ctx, one, known) for one in subscribers if one.profile for digest in _digests(ctx, one, known)
+    }
+    found: dict[str, tuple[int, int]] = {}
+    for chunk in _chunks(sorted(names)):
+        query = select(_profile.c.reference_digest, _profile.c.id, _profile.c.customer_id)
+        for row in await session.execute(query.where(_profile.c.reference_digest.in_(chunk))):
+            found[names[row.reference_digest]] = (row.id, row.customer_id)
     return found
+
+
+def _profile_id(ctx: Context, one: Subscriber, known: _Known) -> int | None:
+    profile_id, _ = known.profiles.get(_digest(ctx, one, known), (None, None))
+    return profile_id
 
 
 def _profile_row(ctx: Context, one: Subscriber, known: _Known, now: datetime) -> dict[str, Any]:
@@ -298,6 +327,8 @@ def _profile_row(ctx: Context, one: Subscriber, known: _Known, now: datetime) ->
         expires_on=one.profile_expires_on,
         mandate_reference=one.mandate_reference,
         mandate_signed_on=one.mandate_signed_on,
+        first_transaction=one.first_transaction,
+        scheme_reference=one.scheme_reference,
         created_at=now,
     )
 
@@ -318,10 +349,11 @@ def _subscription_row(
         customer_id=known.customers[one.customer],
         price_id=price["id"],
         profile_id=profile_id,
+        preferred_account_id=known.accounts.get(one.account),
         reference=one.subscription,
         uid=secrets.token_hex(16),
         quantity=one.quantity,
-        collection=one.collection,
+        collection=_collection(one, known),
         state=SubscriptionState.TRIALING if trialing else SubscriptionState.ACTIVE,
         anchor_on=anchor_on,
         next_period=number,

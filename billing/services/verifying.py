@@ -9,22 +9,27 @@ from billing.models import Customer, Merchant, PayLink, Price, Profile, Subscrip
 from billing.payments import owed_key
 from billing.services.context import Context, moments
 from billing.services.messaging import NewMessage, Owed, give_links, queue
+from billing.subscriptions import SubscriptionState
 
 
 class NothingToRenewError(ValueError):
-    """There is no stored profile to renew; the message names the subscription."""
+    """There is no stored profile to renew, or no use for one; the message names the subscription."""
 
 
-async def offer_renewal(ctx: Context, subscription_reference: str, *, mail: bool = True) -> str:
+async def offer_renewal(
+    ctx: Context, subscription_reference: str, *, mail: bool = True, merchant_id: int | None = None
+) -> str:
     """Offer the customer to renew the subscription's profile, and return the address of the page.
 
     The merchant's verification amount, in the currency of the subscription, is authorised there and
-    reversed. With `mail` the customer gets the address by mail as well.
+    reversed. With `mail` the customer gets the address by mail as well. With a merchant only theirs is looked for.
     """
     async with ctx.store.write() as session:
-        subscription, customer, merchant, profile, price = await _subscription(ctx, session, subscription_reference)
+        subscription, customer, merchant, profile, price = await _subscription(
+            ctx, session, subscription_reference, merchant_id
+        )
         moment = (await moments(ctx, session, [merchant.id]))[merchant.id]
-        made = await _count(session, profile.id)
+        made = await _count(session, customer.id)
         verification = Verification(
             merchant_id=merchant.id,
             customer_id=customer.id,
@@ -48,30 +53,35 @@ async def offer_renewal(ctx: Context, subscription_reference: str, *, mail: bool
 
 
 async def _subscription(
-    ctx: Context, session: AsyncSession, reference: str
+    ctx: Context, session: AsyncSession, reference: str, merchant_id: int | None
 ) -> tuple[Subscription, Customer, Merchant, Profile, Price]:
+    mine = table(Subscription).c.reference == reference
+    if merchant_id is not None:
+        mine &= table(Subscription).c.merchant_id == merchant_id
     query = (
         select(Subscription, Customer, Merchant, Profile, Price)
         .join_from(table(Subscription), table(Customer))
         .join(table(Merchant), table(Merchant).c.id == table(Subscription).c.merchant_id)
         .join(table(Profile), table(Profile).c.id == table(Subscription).c.profile_id)
         .join(table(Price), table(Price).c.id == table(Subscription).c.price_id)
-        .where(table(Subscription).c.reference == reference)
+        .where(mine)
     )
     # Two offers at once would make the same key: the second waits, and counts the first.
-    mine = select(table(Subscription).c.id).where(table(Subscription).c.reference == reference)
-    await session.execute(ctx.store.lock(mine))
+    await session.execute(ctx.store.lock(select(table(Subscription).c.id).where(mine)))
     rows = (await session.execute(query)).all()
     if not rows:
         raise NothingToRenewError(f"no subscription {reference!r} with a stored profile")
     if len(rows) > 1:
         raise NothingToRenewError(f"{len(rows)} merchants have a subscription {reference!r}")
     row = rows[0]
+    if row[0].state in (SubscriptionState.CANCELED, SubscriptionState.ENDED):
+        raise NothingToRenewError(f"subscription {reference!r} is {row[0].state}: its profile is charged no more")
     return row[0], row[1], row[2], row[3], row[4]
 
 
-async def _count(session: AsyncSession, profile_id: int) -> int:
+async def _count(session: AsyncSession, customer_id: int) -> int:
+    """Count all that the customer was ever offered, since an offer follows its profile to the one in its place."""
     verification = table(Verification)
-    query = select(func.count()).where(verification.c.profile_id == profile_id)
+    query = select(func.count()).where(verification.c.customer_id == customer_id)
     found: int = (await session.execute(query)).scalar_one()
     return found

@@ -1,0 +1,98 @@
+"""When a run is to stop by itself: because of what it is about to do, or of how the gateways answer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+
+@dataclass(frozen=True, slots=True)
+class Brakes:
+    """A merchant's thresholds.
+
+    A run charges `slice_charges` first and goes on only if they went well. Rates are judged for each
+    gateway account, and not before `least_charges` answers. `growth_percent` is how much more than the
+    largest recent run one may charge through an account, in number or in amount; the two `max` are
+    absolute. Zero switches a threshold off.
+    """
+
+    slice_charges: int = 50
+    least_charges: int = 20
+    declined_percent: int = 60
+    failed_percent: int = 20
+    growth_percent: int = 200
+    charges_max: int = 0
+    amount_minor_max: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """How the charges through one account went; `failed` says nothing of customers: refused, not sent, in doubt."""
+
+    charged: int = 0
+    declined: int = 0
+    failed: int = 0
+
+    @property
+    def answered(self) -> int:
+        """How many charges have come to anything."""
+        return self.charged + self.declined + self.failed
+
+    def __add__(self, other: Tally) -> Tally:
+        return Tally(self.charged + other.charged, self.declined + other.declined, self.failed + other.failed)
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What a run charges through one account in one currency."""
+
+    charges: int
+    amount_minor: int
+
+
+Loads = Mapping[str, Load]
+"""By account and currency, written `main EUR`."""
+
+_NOTHING: Final = Load(0, 0)
+
+
+def why_not_begin(brakes: Brakes, planned: Loads, before: Loads) -> str:
+    """Return why a run must not begin without a person's word; empty where nothing is strange.
+
+    `before` is the most that one recent run charged; where there was none, growth cannot be judged.
+    """
+    reasons = (_why_not(brakes, name, load, before.get(name, _NOTHING)) for name, load in sorted(planned.items()))
+    return next(filter(None, reasons), "")
+
+
+def _why_not(brakes: Brakes, name: str, load: Load, before: Load) -> str:
+    if brakes.charges_max and load.charges > brakes.charges_max:
+        return f"{name}: {load.charges} charges are more than the {brakes.charges_max} allowed"
+    if brakes.amount_minor_max and load.amount_minor > brakes.amount_minor_max:
+        return f"{name}: {load.amount_minor} minor units are more than the {brakes.amount_minor_max} allowed"
+    if not brakes.growth_percent or before.charges < brakes.least_charges:
+        return ""
+    factor = 100 + brakes.growth_percent
+    if load.charges * 100 > before.charges * factor:
+        return f"{name}: {load.charges} charges, after {before.charges} at most in recent runs"
+    if load.amount_minor * 100 > before.amount_minor * factor:
+        return f"{name}: {load.amount_minor} minor units, after {before.amount_minor} at most in recent runs"
+    return ""
+
+
+def why_stop(brakes: Brakes, tallies: Mapping[str, Tally]) -> str:
+    """Return why a run must not go on, by how the charges through each account went; empty where they went well."""
+    reasons = (_rate(brakes, name, tally) for name, tally in sorted(tallies.items()))
+    return next(filter(None, reasons), "")
+
+
+def _rate(brakes: Brakes, name: str, tally: Tally) -> str:
+    answered = tally.answered
+    if answered < brakes.least_charges:
+        return ""
+    if brakes.failed_percent and tally.failed * 100 > answered * brakes.failed_percent:
+        return f"{name}: {tally.failed} of {answered} charges failed technically"
+    if brakes.declined_percent and tally.declined * 100 > answered * brakes.declined_percent:
+        return f"{name}: {tally.declined} of {answered} charges were declined"
+    return ""

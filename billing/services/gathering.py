@@ -1,0 +1,70 @@
+"""Do in groups what comes one by one, so that a transaction is for many."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """How long the first of a group waits for others at most, and how many a group can be."""
+
+    wait_s: float
+    size_max: int
+
+
+class _End:
+    """Nothing comes after this."""
+
+
+_END = _End()
+
+
+class Gathering(Generic[T]):
+    """Takes what comes."""
+
+    def __init__(self) -> None:
+        self._queue: asyncio.Queue[T | _End] = asyncio.Queue()
+
+    def put(self, one: T) -> None:
+        """Let one more be done with others."""
+        self._queue.put_nowait(one)
+
+    def end(self) -> None:
+        """Say that nothing more will come."""
+        self._queue.put_nowait(_END)
+
+    async def next(self, group: Group) -> tuple[list[T], bool]:
+        """Return the next group, and whether there will be another."""
+        found = [await self._queue.get()]
+        with suppress(TimeoutError):
+            async with asyncio.timeout(group.wait_s):
+                while found[-1] is not _END and len(found) < group.size_max:
+                    found.append(await self._queue.get())
+        return [one for one in found if not isinstance(one, _End)], found[-1] is not _END
+
+
+@asynccontextmanager
+async def in_groups(do: Callable[[list[T]], Awaitable[None]], group: Group) -> AsyncIterator[Gathering[T]]:
+    """Do what is put into the gathering, in groups, until the block is over and everything is done."""
+    gathering: Gathering[T] = Gathering()
+    async with asyncio.TaskGroup() as working:
+        working.create_task(_work(gathering, do, group))
+        try:
+            yield gathering
+        finally:
+            gathering.end()
+
+
+async def _work(gathering: Gathering[T], do: Callable[[list[T]], Awaitable[None]], group: Group) -> None:
+    more = True
+    while more:
+        found, more = await gathering.next(group)
+        if found:
+            await do(found)

@@ -1,0 +1,27 @@
+"""Leaving in good order: a process that was told to end claims nothing more, and finishes what it has in its hands."""
+
+from __future__ import annotations
+
+import asyncio
+
+
+class Leaving:
+    """Whether this process was told to end. It is asked before every claim, and is never taken back."""
+
+    def __init__(self) -> None:
+        self._told = asyncio.Event()
+
+    def __bool__(self) -> bool:
+        return self._told.is_set()
+
+    def tell(self) -> None:
+        """Tell the process to end."""
+        self._told.set()
+
+    async def wait(self, at_most_s: float | None = None) -> None:
+        """Return when the process is told to end, or when so many seconds are over."""
+        try:
+            async with asyncio.timeout(at_most_s):
+                await self._told.wait()
+        except TimeoutError:
+            return
