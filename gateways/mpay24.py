@@ -30,6 +30,7 @@ from billing.gateway import (
     AfterNothing,
     Asking,
     Booked,
+    CardForm,
     Charge,
     Checkout,
     CheckoutOrder,
@@ -49,6 +50,7 @@ from billing.gateway import (
     RawMessage,
     Refused,
     Unknown,
+    UnsupportedError,
 )
 from billing.money import Money
 from gateways import mdxi, mpay24_push
@@ -138,6 +140,10 @@ class Mpay24:
         reply = await self._ask("SelectPayment", mdxi=mdxi.write(order, self._look(order)))
         return answers.page(reply, self._settings.page_life_s)
 
+    async def open_card_form(self, payer: Payer) -> CardForm | Declined | Refused | NotSent | Unknown:
+        """Raise: a token of mPAY24's own form pays once and is not stored, so nothing could be charged later."""
+        raise UnsupportedError(f"mPAY24's card form stores nothing for {payer.reference}; its hosted page does")
+
     async def find(self, question: Question) -> Outcome:
         """Ask by mpayTID where it is known, which costs nothing; by tid only within the budget of three.
 
@@ -212,6 +218,10 @@ class Mpay24:
     def acknowledge(self, accepted: bool) -> str:
         """Answer a confirmation; only its first word counts (docs.mpay24.com/docs/payment-notification)."""
         return "OK: received" if accepted else "ERROR: not accepted"
+
+    def answer_challenge(self, message: RawMessage) -> str | None:  # noqa: ARG002 - mPAY24 checks no address
+        """Answer none: mPAY24 checks no address before it reports to it."""
+        return None
 
     async def close(self) -> None:
         """Let go of connections."""

@@ -57,7 +57,7 @@ DEFAULTS: Final[Mapping[str, str]] = {
     "currencies": "",
     "default_language": "",
 }
-MANDATORY: Final = ("endpoint", "merchant_id", "password")
+MANDATORY: Final[tuple[str, ...]] = ("endpoint", "merchant_id", "password")
 
 
 def read_settings(credentials: Mapping[str, str]) -> Settings:
@@ -68,7 +68,7 @@ def read_settings(credentials: Mapping[str, str]) -> Settings:
         raise ConfigurationError(f"mpay24 has no setting {', '.join(unknown)}; it knows {known}")
     for name in MANDATORY:
         if not credentials.get(name):
-            raise ConfigurationError(f"mpay24 needs the setting {name}")
+            raise ConfigurationError(f"mpay24 needs the setting {name}", name)
     return _settings({**DEFAULTS, **credentials})
 
 
@@ -99,7 +99,7 @@ def _read(name: str, value: str, reader: Callable[[str], _T]) -> _T:
     try:
         return reader(value)
     except ValueError as error:
-        raise ConfigurationError(f"mpay24 setting {name} cannot be {value!r}: {error}") from None
+        raise ConfigurationError(f"mpay24 setting {name} cannot be {value!r}: {error}", name) from None
 
 
 def _endpoint(text: str) -> str:
@@ -176,3 +176,19 @@ def _language(text: str) -> str:
 
 def _words(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(word.strip() for word in text.split(",") if word.strip()))
+
+
+TITLE: Final = "mPAY24"
+SECRETS: Final = frozenset({"password"})
+CHOICES: Final[Mapping[str, tuple[str, ...]]] = {"automatic_clearing": ("yes", "no")}
+TOLD: Final[Mapping[str, tuple[str, str]]] = {
+    "endpoint": ("Address", "Like https://www.mpay24.com/app/bin/etpproxy_v15"),
+    "merchant_id": ("Merchant id", "The five digits that mPAY24 gave, without the letter u."),
+    "password": ("Password of the web-service user", ""),
+    "automatic_clearing": ("Automatic clearing", "Yes where mPAY24 books what it reserves by itself."),
+    "ways": ("Ways to pay", "Payment types of the hosted page, such as CC,ELV,PAYPAL."),
+    "template_set": ("Template set of the hosted page", ""),
+    "css_name": ("Style of the hosted page", ""),
+    "default_language": ("Language of the hosted page", "Left empty, the customer's own."),
+}
+"""What people read of each setting: its label and a hint."""

@@ -197,12 +197,16 @@ class Transport:
         )
 
     async def send(
-        self, method: str, url: str, headers: Mapping[str, str], body: bytes = b""
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes = b"", hidden: str = ""
     ) -> Answer | NotSent | Unknown:
-        """Send once and return what came of it; nothing the network does is raised."""
+        """Send once and return what came of it; nothing the network does is raised.
+
+        `hidden` is a part of the address that no log shows, such as a token in its path.
+        """
         started_s = time.monotonic()
         result = await self._send_once(method, url, headers, body)
-        self._record(method, url, time.monotonic() - started_s, result)
+        shown = url.replace(hidden, MASK) if hidden else url
+        self._record(method, shown, time.monotonic() - started_s, result)
         self._record_bodies(body, result)
         return result
 
@@ -221,7 +225,7 @@ class Transport:
 
     async def _exchange(self, method: str, url: str, headers: Mapping[str, str], body: bytes) -> Answer:
         async with self._client.stream(method, url, headers=dict(headers), content=body or None) as response:
-            return Answer(response.status_code, dict(response.headers), await self._bounded(response))
+            return Answer(response.status_code, dict(response.headers.items()), await self._bounded(response))
 
     async def _bounded(self, response: httpx.Response) -> bytes:
         body = bytearray()

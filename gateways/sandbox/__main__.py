@@ -11,10 +11,13 @@ import sys
 import tempfile
 from pathlib import Path
 
+from gateways.sandbox.computop import Computop
 from gateways.sandbox.control import Simulator
 from gateways.sandbox.ledger import UnusableStateError
 from gateways.sandbox.mpay24 import Mpay24
-from gateways.sandbox.server import open_sockets, serve
+from gateways.sandbox.paymentz import PaymentZ
+from gateways.sandbox.payone import Payone
+from gateways.sandbox.server import HOST, open_sockets, serve
 
 
 def read_arguments(words: list[str]) -> argparse.Namespace:
@@ -22,6 +25,7 @@ def read_arguments(words: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m gateways.sandbox", description="Serve the gateway simulators.")
     parser.add_argument("--state-dir", metavar="DIR", help="keep everything in this folder; by default a temporary one")
     parser.add_argument("--ports", metavar="FIRST", type=int, help="the first port; the others follow it")
+    parser.add_argument("--host", default=HOST, help="the address to listen at, that of the loopback unless you say")
     parser.add_argument("--json", action="store_true", help="print the addresses and credentials as one JSON object")
     parser.add_argument("--exit-with-parent", action="store_true", help="stop when standard input is closed")
     return parser.parse_args(words)
@@ -33,14 +37,14 @@ def open_simulators(folder: Path) -> list[Simulator]:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as problem:
         raise UnusableStateError(f"the state folder {folder} cannot be used: {problem.strerror}") from problem
-    return [Mpay24(folder)]
+    return [Mpay24(folder), Payone(folder), PaymentZ(folder), Computop(folder)]
 
 
 def run(arguments: argparse.Namespace, folder: Path) -> int:
     """Serve until stopped; the exit status says whether it could start."""
     try:
         simulators = open_simulators(folder)
-        sockets = open_sockets(folder, [simulator.name for simulator in simulators], arguments.ports)
+        sockets = open_sockets(folder, [simulator.name for simulator in simulators], arguments.ports, arguments.host)
     except (UnusableStateError, OSError) as problem:
         sys.stderr.write(f"sandbox: {problem}\n")
         return 2

@@ -11,7 +11,7 @@ from starlette.routing import Route
 
 from gateways.sandbox.faults import BadRuleError, Faults
 from gateways.sandbox.knobs import BadSettingError, Knobs
-from gateways.sandbox.ledger import Ledger, utc_text
+from gateways.sandbox.ledger import Booking, Ledger, utc_text
 
 EXCHANGES_KEPT = 1000
 
@@ -47,6 +47,9 @@ class Simulator(Protocol):
     """What every simulator offers to the tester."""
 
     name: str
+    # What test profiles are asked for by, and where below ``/_sandbox`` time is made to pass.
+    profile_key: str
+    moves_path: str
     ledger: Ledger
     faults: Faults
     knobs: Knobs
@@ -70,11 +73,14 @@ class Simulator(Protocol):
     def reset(self) -> None:
         """Empty ledger, profiles, pages, faults and log; settings stay."""
 
-    def store_profiles(self, sent: list[Any]) -> int:
-        """Store test profiles and say how many."""
+    def store_profiles(self, sent: list[Any]) -> int | list[dict[str, object]]:
+        """Store test profiles and say how many, or by which references the provider lets each be charged."""
 
-    def shown_profiles(self, customer_id: str) -> list[dict[str, object]]:
-        """Return a customer's profiles, masked."""
+    def shown_profiles(self, wanted: str) -> list[dict[str, object]]:
+        """Return the profiles of one key, masked."""
+
+    def shown_bookings(self, rows: list[Booking]) -> list[dict[str, object]]:
+        """Give rows of the ledger, with whatever else this wire lets auditors match."""
 
     def move(self, gateway_id: str, state: str) -> dict[str, object]:
         """Make time pass for one transaction; LookupError if there is none, IllegalMoveError if it cannot go there."""
@@ -96,12 +102,12 @@ async def read_json(request: Request) -> Any:
         raise BadInputError("the body is not JSON") from problem
 
 
-async def ledger_text(ledger: Ledger) -> AsyncIterator[str]:
+async def ledger_text(simulator: Simulator) -> AsyncIterator[str]:
     """Write the ledger as one JSON object, a page at a time, letting other calls pass in between."""
     yield '{"transactions": ['
     comma = ""
-    for page in ledger.pages():
-        yield comma + ",".join(json.dumps(row.shown()) for row in page)
+    for page in simulator.ledger.pages():
+        yield comma + ",".join(json.dumps(shown) for shown in simulator.shown_bookings(page))
         comma = ","
     yield "]}"
 
@@ -121,12 +127,12 @@ class Control:
             Route("/_sandbox/profiles", self.profiles, methods=["GET", "POST"]),
             Route("/_sandbox/settings", self.settings, methods=["GET", "PUT"]),
             Route("/_sandbox/log", self.log, methods=["GET"]),
-            Route("/_sandbox/transactions/{gateway_id}/move", self.move, methods=["POST"]),
+            Route(f"/_sandbox/{self._simulator.moves_path}/{{gateway_id}}/move", self.move, methods=["POST"]),
         ]
 
     async def ledger(self, _request: Request) -> Response:
         """Show every booking, oldest first."""
-        return StreamingResponse(ledger_text(self._simulator.ledger), media_type="application/json")
+        return StreamingResponse(ledger_text(self._simulator), media_type="application/json")
 
     async def faults(self, request: Request) -> Response:
         """Set the rules, or show what is left of them."""
@@ -161,13 +167,16 @@ class Control:
     async def profiles(self, request: Request) -> Response:
         """Store test profiles, or show those of one customer."""
         if request.method == "GET":
-            shown = self._simulator.shown_profiles(request.query_params.get("customer_id", ""))
-            return JSONResponse({"profiles": shown})
+            wanted = request.query_params.get(self._simulator.profile_key, "")
+            return JSONResponse({"profiles": self._simulator.shown_profiles(wanted)})
         try:
             sent = await read_json(request)
             if not isinstance(sent, list):
                 return complaint(400, "profiles are one JSON list")
-            return JSONResponse({"stored": self._simulator.store_profiles(sent)})
+            stored = self._simulator.store_profiles(sent)
+            if isinstance(stored, int):
+                return JSONResponse({"stored": stored})
+            return JSONResponse({"stored": len(stored), "profiles": stored})
         except BadInputError as problem:
             return complaint(400, str(problem))
 

@@ -1,8 +1,9 @@
 """Misfortune on demand: rules that say which call goes wrong, how, and how often.
 
 A rule is ``{"match": {...}, "fault": ..., "times": N}``. Match keys are
-``operation``, ``reference``, ``profile``, ``amount_minor`` and ``currency``; an
-absent one fits anything, and a text that ends in ``*`` fits by its beginning.
+``operation``, ``reference``, ``profile``, ``amount_minor`` and ``currency``, and
+where a wire has one ``merchant_reference``; an absent one fits anything, and a
+text that ends in ``*`` fits by its beginning.
 Without ``times`` a rule holds for ever. Faults come in kinds, and of each kind
 the first rule that fits a call acts on it:
 
@@ -10,8 +11,8 @@ the first rule that fits a call acts on it:
 kind          faults
 ============= ===================================================================
 line          drop_before_booking, drop_after_booking, http_500 (before booking),
-              garbage (after booking), fault (SOAP Client fault, before booking),
-              unauthorized (before booking)
+              garbage (after booking), fault (SOAP Client fault, before booking;
+              only where the wire is SOAP), unauthorized (before booking)
 delay         delay_ms: waits first, then goes on
 answer_delay  delay_answer_ms: books, tells, waits, then answers
 outcome       decline:CODE, suspend
@@ -28,6 +29,7 @@ provider itself (``Provider``) know notification faults, and pages outcomes too;
 all other kinds act on calls of the merchant's server alone.
 """
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -62,6 +64,15 @@ class BadRuleError(ValueError):
     """A rule was refused; the message is one sentence for a person and nothing was changed."""
 
 
+@dataclass(slots=True, frozen=True)
+class Words:
+    """What the rules of one wire may name."""
+
+    operations: frozenset[str]
+    match_keys: tuple[str, ...] = MATCH_KEYS
+    absent_faults: frozenset[str] = frozenset()
+
+
 @dataclass(slots=True)
 class Facts:
     """What is known of a call when its misfortunes are looked up."""
@@ -72,6 +83,7 @@ class Facts:
     amount_minor: int | None = None
     currency: str = ""
     books: bool = False
+    merchant_reference: str = ""
 
     def value(self, key: str) -> str:
         """Return one fact as text; an amount that the call does not name is empty."""
@@ -112,16 +124,16 @@ def is_like(value: str, wanted: str) -> bool:
 class Faults:
     """The rules in force, in order; they and what is left of them survive a restart."""
 
-    def __init__(self, ledger: Ledger, operations: frozenset[str]) -> None:
+    def __init__(self, ledger: Ledger, words: Words) -> None:
         self._ledger = ledger
-        self._operations = operations
+        self._words = words
         self._rules = [Rule(**kept) for kept in ledger.note(NOTE) or []]
 
     def replace(self, wanted: object) -> None:
         """Put these rules in the place of all others; a malformed one leaves everything as it was."""
         if not isinstance(wanted, list):
             raise BadRuleError("rules are one JSON list")
-        self._rules = [read_rule(number, rule, self._operations) for number, rule in enumerate(wanted, 1)]
+        self._rules = [read_rule(number, rule, self._words) for number, rule in enumerate(wanted, 1)]
         self._keep()
 
     def left(self) -> list[dict[str, object]]:
@@ -168,25 +180,32 @@ class Luck:
         return rule.fault if rule else ""
 
 
-def read_rule(number: int, sent: object, operations: frozenset[str]) -> Rule:
+async def wait(luck: Luck, kind: str) -> None:
+    """Wait as long as a rule says."""
+    rule = luck.draw(kind)
+    if rule:
+        await asyncio.sleep(rule.ms / 1000)
+
+
+def read_rule(number: int, sent: object, words: Words) -> Rule:
     """Read one rule as it was sent, or say in one sentence what is wrong with it."""
     if not isinstance(sent, dict):
         raise BadRuleError(f"rule {number} is not a JSON object")
     strange = sorted(str(key) for key in sent.keys() - RULE_KEYS)
     if strange:
         raise BadRuleError(f"rule {number} has the unknown key {strange[0]!r}")
-    fault, detail, ms = read_fault(number, sent)
-    match = read_match(number, sent.get("match", {}), operations)
+    fault, detail, ms = read_fault(number, sent, words)
+    match = read_match(number, sent.get("match", {}), words)
     text = sent.get("text", "")
     if not isinstance(text, str):
         raise BadRuleError(f"rule {number}: text must be a text")
     return Rule(match, fault, detail, ms, text, read_times(number, sent))
 
 
-def read_fault(number: int, sent: Mapping[str, Any]) -> tuple[str, str, int]:
+def read_fault(number: int, sent: Mapping[str, Any], words: Words) -> tuple[str, str, int]:
     """Read what goes wrong: its name, the code of a decline, the milliseconds of a delay."""
     name, colon, detail = str(sent.get("fault", "")).partition(":")
-    if name not in KINDS:
+    if name not in KINDS or name in words.absent_faults:
         raise BadRuleError(f"rule {number} has the unknown fault {name!r}")
     if name == "decline":
         if not detail.replace("_", "").isalnum():
@@ -209,18 +228,18 @@ def read_ms(number: int, name: str, detail: str, sent: Mapping[str, Any]) -> int
     return given
 
 
-def read_match(number: int, sent: object, operations: frozenset[str]) -> dict[str, str]:
+def read_match(number: int, sent: object, words: Words) -> dict[str, str]:
     """Read whom the rule is meant for."""
     if not isinstance(sent, dict):
         raise BadRuleError(f"rule {number}: match must be a JSON object")
     for key, value in sent.items():
-        if key not in MATCH_KEYS:
+        if key not in words.match_keys:
             raise BadRuleError(f"rule {number}: match has the unknown key {key!r}")
         if not isinstance(value, str if key != "amount_minor" else (str, int)) or isinstance(value, bool):
             raise BadRuleError(f"rule {number}: {key} cannot be {value!r}")
     match = {key: str(value) for key, value in sent.items()}
     wanted = match.get("operation", "*")
-    if not any(is_like(operation, wanted) for operation in operations):
+    if not any(is_like(operation, wanted) for operation in words.operations):
         raise BadRuleError(f"rule {number}: there is no operation {wanted!r}")
     return match
 

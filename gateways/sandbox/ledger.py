@@ -17,10 +17,10 @@ A row is never removed; its ``state`` says how things stand now.
 kind             means                                      states
 ================ ========================================== ==================
 authorisation    money reserved, not taken                  reserved, captured, reversed, declined
-sale             reserved and taken in one step             booked, pending, declined
-capture          a reservation taken, whole or in part      booked
-reversal         a reservation given up; no money moved     reversed
-refund           money given back                           booked, reversed (the refund itself came back)
+sale             reserved and taken in one step             booked, pending, declined, reversed (undone)
+capture          a reservation taken, whole or in part      booked, pending, declined, reversed (undone)
+reversal         a reservation given up; no money moved     reversed, pending, declined
+refund           money given back                           booked, pending, declined, reversed (it came back)
 payout           money paid to the customer                 booked, pending, declined
 chargeback       money fetched back by the customer's bank  booked
 ================ ========================================== ==================

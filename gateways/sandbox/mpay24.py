@@ -17,7 +17,6 @@ Choices where the reference leaves one:
 import asyncio
 import contextlib
 import hmac
-import logging
 from base64 import b64decode
 from collections.abc import Callable
 from pathlib import Path
@@ -28,10 +27,10 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
 from gateways.sandbox.control import ExchangeLog, IllegalMoveError
-from gateways.sandbox.faults import Facts, Faults, Luck
+from gateways.sandbox.faults import Facts, Faults, Luck, Words, wait
 from gateways.sandbox.knobs import NOTE as SETTINGS
 from gateways.sandbox.knobs import Knobs
-from gateways.sandbox.ledger import Ledger
+from gateways.sandbox.ledger import Booking, Ledger
 from gateways.sandbox.mpay24_customers import Customers
 from gateways.sandbox.mpay24_desk import Desk
 from gateways.sandbox.mpay24_followups import Followups, failed_transaction
@@ -66,9 +65,7 @@ from gateways.sandbox.mpay24_wire import (
     write_fault,
 )
 from gateways.sandbox.push import FAILED, REJECTED, TAKEN, Patience, Sender
-from gateways.sandbox.server import cut
-
-log = logging.getLogger("sandbox.mpay24")
+from gateways.sandbox.server import complain, cut
 
 UNAUTHORIZED = """<!DOCTYPE HTML PUBLIC "-//IETF//DTD HTML 2.0//EN">
 <html><head>
@@ -115,11 +112,12 @@ class Mpay24:
     """One simulated mPAY24 with one merchant's account."""
 
     name = "mpay24"
+    profile_key, moves_path = "customer_id", "transactions"
 
     def __init__(self, folder: Path) -> None:
         self.ledger = Ledger(folder, self.name)
         self.knobs = Knobs(self.ledger, KNOBS, KNOB_CHOICES)
-        self.faults = Faults(self.ledger, OPERATIONS | {PAGE_OPERATION, "Move", "Provider"})
+        self.faults = Faults(self.ledger, Words(OPERATIONS | {PAGE_OPERATION, "Move", "Provider"}))
         self.log = ExchangeLog()
         self._store = Store(self.ledger)
         self._sender = Sender(self.ledger, self._patience, judge)
@@ -154,9 +152,8 @@ class Mpay24:
         }
 
     def _patience(self) -> Patience:
-        knobs = self.knobs
-        delays = knobs.seconds("push_timeout_s"), knobs.seconds("push_retry_delay_s")
-        return Patience(delays[0], knobs.count("push_max_attempts"), delays[1])
+        timeout_s, retry_delay_s = self.knobs.seconds("push_timeout_s"), self.knobs.seconds("push_retry_delay_s")
+        return Patience(timeout_s, self.knobs.count("push_max_attempts"), lambda _tries: retry_delay_s)
 
     # ---- what every simulator offers
 
@@ -230,6 +227,10 @@ class Mpay24:
             }
             for profile in self._store.profiles_of(customer_id)
         ]
+
+    def shown_bookings(self, rows: list[Booking]) -> list[dict[str, object]]:
+        """Give rows of the ledger; there is nothing to add."""
+        return [row.shown() for row in rows]
 
     def move(self, gateway_id: str, state: str) -> dict[str, object]:
         """Move a transaction as the provider would months later, and tell the merchant."""
@@ -392,16 +393,3 @@ def refused(operation: str, record: Record, refusal: RefusalError) -> Answer:
 def xml(text: str, status: int = 200) -> Response:
     """Answer with XML."""
     return Response(text, status, media_type="text/xml")
-
-
-def complain(clockwork: asyncio.Task[None]) -> None:
-    """Say so if time has stopped for another reason than the end of the process."""
-    if not clockwork.cancelled() and clockwork.exception():
-        log.error("time no longer passes", exc_info=clockwork.exception())
-
-
-async def wait(luck: Luck, kind: str) -> None:
-    """Wait as long as a rule says."""
-    rule = luck.draw(kind)
-    if rule:
-        await asyncio.sleep(rule.ms / 1000)

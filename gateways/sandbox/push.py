@@ -1,5 +1,8 @@
 """Notifications are sent to the merchant once, and again only when nobody took them.
 
+By default one is a GET of its address; a wire whose notifications are letters
+gives the sender a writer for them, asked at each try.
+
 They never leave the machine: an address whose host is not a loopback address
 (or ``localhost``) is refused and logged, and no redirect is followed.
 """
@@ -9,7 +12,7 @@ import ipaddress
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -55,11 +58,27 @@ class Push:
 
 @dataclass(slots=True, frozen=True)
 class Patience:
-    """How long an answer is waited for, how often a notification is tried, and how long between tries."""
+    """How long an answer is waited for, how often a notification is tried, and how long after so many tries."""
 
     timeout_s: float
     attempts_max: int
-    retry_delay_s: float
+    retry_delay_s: Callable[[int], float]
+
+
+@dataclass(slots=True, frozen=True)
+class Letter:
+    """What goes out with one try of a notification."""
+
+    method: str = "GET"
+    headers: dict[str, str] = field(default_factory=dict)
+    body: bytes | None = None
+    # A header and its value: an address must answer a GET that carries it with that value before it is sent anything.
+    challenge: tuple[str, str] | None = None
+
+
+def bare(_push: Push) -> Letter:
+    """Write nothing: the address says it all."""
+    return Letter()
 
 
 def is_loopback(url: str) -> bool:
@@ -74,15 +93,25 @@ def is_loopback(url: str) -> bool:
 class Sender:
     """Queues notifications with what caused them and sends them once that is on disk.
 
+    A writer may raise ``UnansweredError`` to make a try fail before it leaves.
+
     Those of one call go out one after the other, those of different calls side
     by side. Whatever was still owed when the process died is sent after a restart.
     """
 
-    def __init__(self, ledger: Ledger, patience: Callable[[], Patience], judge: Callable[[int, str], str]) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        patience: Callable[[], Patience],
+        judge: Callable[[int, str], str],
+        write: Callable[[Push], Letter] = bare,
+    ) -> None:
         self._ledger = ledger
         self._patience = patience
         self._judge = judge
+        self._write = write
         self._fresh: list[Push] = []
+        self._verified: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._session: aiohttp.ClientSession | None = None
         self.pushes = ledger.table(Push, "gateway_id")
@@ -127,6 +156,7 @@ class Sender:
 
     def drop_all(self) -> None:
         """Forget every notification still owed."""
+        self._verified.clear()
         for task in self._tasks:
             task.cancel()
 
@@ -145,25 +175,47 @@ class Sender:
 
     async def _try(self, push: Push) -> None:
         patience = self._patience()
-        status, result = await self._call(push.url, patience.timeout_s)
+        status, result = await self._call(push, patience.timeout_s)
         push.attempts += 1
         push.status, push.result = status, result[:RESULT_LENGTH_MAX]
         if status == FAILED and push.attempts < patience.attempts_max:
-            push.status, push.due_at = PENDING, time.time() + patience.retry_delay_s
+            push.status, push.due_at = PENDING, time.time() + patience.retry_delay_s(push.attempts)
         self.pushes.save(push)
 
-    async def _call(self, url: str, timeout_s: float) -> tuple[str, str]:
+    async def _call(self, push: Push, timeout_s: float) -> tuple[str, str]:
         try:
-            return await self._get(url, timeout_s)
+            letter = self._write(push)
+            if letter.challenge and not await self._is_verified(push.url, letter.challenge, timeout_s):
+                return FAILED, "the address did not answer its verification"
+            return self._judged(*await self._send(push.url, letter, timeout_s))
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as problem:
             return FAILED, type(problem).__name__
 
-    async def _get(self, url: str, timeout_s: float) -> tuple[str, str]:
+    def _judged(self, status: int, text: str) -> tuple[str, str]:
+        return self._judge(status, text), text
+
+    async def _is_verified(self, url: str, challenge: tuple[str, str], timeout_s: float) -> bool:
+        """Say whether an address answers the challenge, which it is asked to do until it has done so once."""
+        name, value = challenge
+        if url in self._verified:
+            return True
+        if await self._send(url, Letter(headers={name: value}), timeout_s) != (200, value):
+            return False
+        self._verified.add(url)
+        return True
+
+    async def _send(self, url: str, letter: Letter, timeout_s: float) -> tuple[int, str]:
         # `encoded`: the address is sent byte for byte as it was made, percent signs included.
         address, patience = URL(url, encoded=True), aiohttp.ClientTimeout(total=timeout_s)
-        async with self._open_session().get(address, allow_redirects=False, timeout=patience) as answer:
-            text = (await answer.content.read(4096)).decode("utf-8", "replace")
-            return self._judge(answer.status, text), text
+        async with self._open_session().request(
+            letter.method,
+            address,
+            headers=letter.headers,
+            data=letter.body,
+            allow_redirects=False,
+            timeout=patience,
+        ) as answer:
+            return answer.status, (await answer.content.read(4096)).decode("utf-8", "replace")
 
     def _open_session(self) -> aiohttp.ClientSession:
         if self._session is None:

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import logging
 import os
 import signal
 import socket
@@ -18,6 +19,8 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from gateways.sandbox.control import Control, Simulator
 from gateways.sandbox.ledger import UnusableStateError
+
+log = logging.getLogger("sandbox")
 
 HOST = "127.0.0.1"
 PORTS_FILE = "sandbox.json"
@@ -39,6 +42,12 @@ async def cut(request: Request) -> None:
     # One turn of the loop, in which the server notices that nobody is there to be answered.
     await asyncio.sleep(0)
     await asyncio.sleep(0)
+
+
+def complain(clockwork: asyncio.Task[None]) -> None:
+    """Say so if time has stopped for another reason than the end of the process."""
+    if not clockwork.cancelled() and clockwork.exception():
+        log.error("time no longer passes", exc_info=clockwork.exception())
 
 
 class QuietServer(uvicorn.Server):
@@ -71,30 +80,46 @@ def remembered_ports(folder: Path) -> dict[str, int]:
 
 
 def chosen_ports(folder: Path, names: list[str], first: int | None) -> dict[str, int]:
-    """Choose a port for each simulator; 0 stands for any free one."""
+    """Choose a port for each simulator; 0 stands for any free one.
+
+    A simulator that a state folder does not know yet gets the next free port
+    after those it remembers.
+    """
     if first is not None:
         return {name: first + number for number, name in enumerate(names)}
     kept = remembered_ports(folder)
-    return {name: kept.get(name, 0) for name in names}
+    chosen = {name: kept.get(name, 0) for name in names}
+    for name in [name for name in names if kept and name not in kept]:
+        chosen[name] = next_free_port(max(chosen.values()))
+    return chosen
 
 
-def open_socket(name: str, port: int) -> socket.socket:
-    """Listen on a loopback port, or say in one sentence why not."""
+def next_free_port(after: int) -> int:
+    """Return the first port above this one that can be listened on, or 0 if none of the next hundred can."""
+    for port in range(after + 1, min(after + 101, 65536)):
+        with contextlib.suppress(UnusableStateError):
+            open_socket("a simulator", port).close()
+            return port
+    return 0
+
+
+def open_socket(name: str, port: int, host: str = HOST) -> socket.socket:
+    """Listen on a port, by default of the loopback, or say in one sentence why not."""
     # The protocol is named because asyncio only then switches Nagle's delay off; without it each answer takes 40 ms.
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        listener.bind((HOST, port))
+        listener.bind((host, port))
         listener.listen(2048)
     except (OSError, OverflowError) as problem:
         listener.close()
-        raise UnusableStateError(f"{name} cannot listen on {HOST}:{port}: {problem}") from problem
+        raise UnusableStateError(f"{name} cannot listen on {host}:{port}: {problem}") from problem
     return listener
 
 
-def open_sockets(folder: Path, names: list[str], first: int | None) -> dict[str, socket.socket]:
+def open_sockets(folder: Path, names: list[str], first: int | None, host: str = HOST) -> dict[str, socket.socket]:
     """Listen for every simulator and remember the ports for the next start."""
-    sockets = {name: open_socket(name, port) for name, port in chosen_ports(folder, names, first).items()}
+    sockets = {name: open_socket(name, port, host) for name, port in chosen_ports(folder, names, first).items()}
     ports = {name: listener.getsockname()[1] for name, listener in sockets.items()}
     (folder / PORTS_FILE).write_text(json.dumps({"ports": ports}) + "\n", "utf-8")
     return sockets
@@ -158,7 +183,7 @@ async def serve(
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     if with_parent:
         watch_stdin(stop)
-    bases = {name: f"http://{HOST}:{listener.getsockname()[1]}" for name, listener in sockets.items()}
+    bases = {name: "http://{}:{}".format(*listener.getsockname()) for name, listener in sockets.items()}
     for simulator in simulators:
         simulator.use_base_url(bases[simulator.name])
         await simulator.start()
