@@ -1,0 +1,214 @@
+"""The merchant a key opens, its gateway accounts, and its test clock where it has one."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter
+from pydantic import Field
+from sqlalchemy import RowMapping, func, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+from starlette.responses import Response
+
+from billing.models import AccountState, CatchUp, GatewayAccount, Merchant, SurplusPolicy, TestClock, table
+from billing.services.connecting import ask_gateway
+from billing.services.refusing import ConflictError, MissingError, UnfitError
+from billing.services.stopping import find_account, open_again, stop
+from billing.web.api.bodies import PLAIN, Given, Instant, Named, Page, Shown, example
+from billing.web.api.calls import Answer, Call, Changing, Listing, Making, Showing
+from billing.web.api.paging import PlainPaged, list_page
+
+router = APIRouter(tags=["merchant"])
+
+_merchant, _account, _clock = table(Merchant), table(GatewayAccount), table(TestClock)
+_MERCHANT: Final[dict[str, Any]] = {
+    "reference": "nordlicht",
+    "name": "Nordlicht Analytics",
+    "legal_name": "Nordlicht Analytics GmbH",
+    "country": "AT",
+    "language": "de",
+    "timezone": "Europe/Vienna",
+    "number_prefix": "NA",
+    "live": True,
+    "mail_from": "rechnung@nordlicht.example",
+    "link_days": 14,
+    "catch_up": "each",
+    "surplus": "ask",
+    "run_approval": False,
+    "brakes": {"declined_percent": 60},
+}
+_ACCOUNT: Final[dict[str, Any]] = {
+    "reference": "mpay24-main",
+    "gateway": "mpay24",
+    "state": "open",
+    "stopped_reason": "",
+    "stopped_at": None,
+}
+
+
+class ShownMerchant(Shown):
+    """Who sells."""
+
+    model_config = Shown.model_config | example(**_MERCHANT)
+    reference: str
+    name: str
+    legal_name: str
+    country: str
+    language: str
+    timezone: str
+    number_prefix: str
+    live: bool
+    mail_from: str
+    link_days: int
+    catch_up: CatchUp
+    surplus: SurplusPolicy
+    run_approval: bool
+    brakes: dict[str, int]
+
+
+class ShownAccount(Shown):
+    """An account at a gateway. Its credentials are shown to nobody."""
+
+    model_config = Shown.model_config | example(**_ACCOUNT)
+    reference: str
+    gateway: str
+    state: AccountState
+    stopped_reason: str
+    stopped_at: Instant | None
+
+
+class ConnectionTest(Shown):
+    """Whether the gateway takes the credentials, and what it said where it does not."""
+
+    model_config = Shown.model_config | example(works=False, said="mPAY24 refused the password")
+    works: bool
+    said: str
+
+
+class StopReason(Given):
+    """Why nothing is to be charged through an account."""
+
+    model_config = Given.model_config | example(reason="the contract ends today")
+    reason: Annotated[str, Field(min_length=1, max_length=200), PLAIN]
+
+
+class ShownClock(Shown):
+    """Business time of a sandbox merchant."""
+
+    model_config = Shown.model_config | example(now_at="2026-12-01T01:00:00Z")
+    now_at: Instant
+
+
+class NewTime(Given):
+    """Where to move the clock to; time does not go back."""
+
+    model_config = Given.model_config | example(now_at="2027-01-01T01:00:00Z")
+    now_at: Instant
+
+
+def _show_account(row: RowMapping) -> ShownAccount:
+    return ShownAccount(**{name: row[name] for name in ShownAccount.model_fields})
+
+
+@router.get("/merchant", response_model=ShownMerchant)
+async def get_merchant(call: Showing) -> Response:
+    """Show the merchant that the key opens."""
+    async with call.ctx.store.read() as session:
+        mine = select(_merchant).where(_merchant.c.id == call.merchant_id)
+        row = (await session.execute(mine)).mappings().one()
+    rules = {"run_approval": bool(row["run_approval"]), "brakes": row["brakes"] or {}}
+    known = {name: row[name] for name in ShownMerchant.model_fields if name not in rules}
+    return call.show(ShownMerchant(**known, **rules))
+
+
+@router.get("/accounts", response_model=Page[ShownAccount])
+async def list_accounts(call: Listing, paging: PlainPaged) -> Response:
+    """List the gateway accounts."""
+    mine = select(_account).where(_account.c.merchant_id == call.merchant_id)
+    return await list_page(call, paging, mine, _show_account, _account.c.id)
+
+
+@router.get("/accounts/{account}", response_model=ShownAccount)
+async def get_account(call: Showing, account: Named) -> Response:
+    """Show one gateway account."""
+    async with call.ctx.store.read() as session:
+        return call.show(_show_account(await find_account(session, call.merchant_id, account)))
+
+
+@router.post("/accounts/{account}/test", response_model=ConnectionTest)
+async def test_connection(call: Making, account: Named) -> Response:
+    """Ask the gateway whether it takes the credentials; nothing is changed by that."""
+    said = await ask_gateway(call.ctx, call.merchant_id, account)
+
+    async def effect(_: AsyncSession) -> Answer:
+        return Answer(ConnectionTest(works=not said, said=said))
+
+    return await call.once(effect)
+
+
+@router.post("/accounts/{account}/stop", response_model=ShownAccount)
+async def stop_account(call: Changing, account: Named, body: StopReason) -> Response:
+    """Charge nothing more through an account until it is opened; what is under way is settled."""
+
+    async def effect(session: AsyncSession) -> Answer:
+        row = await find_account(session, call.merchant_id, account, call.ctx)
+        call.expect(_show_account(row))
+        await stop(call.ctx, session, row, f"{body.reason} (tk_{call.caller.prefix})")
+        return Answer(_show_account(await find_account(session, call.merchant_id, account)))
+
+    return await call.once(effect)
+
+
+@router.post("/accounts/{account}/open", response_model=ShownAccount)
+async def open_account(call: Changing, account: Named) -> Response:
+    """Charge through an account again, once its gateway was asked and takes the credentials."""
+    if said := await ask_gateway(call.ctx, call.merchant_id, account):
+        raise ConflictError(f"the gateway does not take the credentials: {said}")
+
+    async def effect(session: AsyncSession) -> Answer:
+        row = await find_account(session, call.merchant_id, account, call.ctx)
+        call.expect(_show_account(row))
+        await open_again(session, row)
+        return Answer(_show_account(await find_account(session, call.merchant_id, account)))
+
+    return await call.once(effect)
+
+
+@router.get("/test-clock", response_model=ShownClock)
+async def get_clock(call: Showing) -> Response:
+    """Show the business time of a sandbox merchant that has a test clock."""
+    async with call.ctx.store.read() as session:
+        return call.show(_show_clock(await _clock_of(call, session)))
+
+
+@router.post("/test-clock/advance", response_model=ShownClock)
+async def advance_clock(call: Changing, body: NewTime) -> Response:
+    """Move a sandbox merchant's clock on; what falls due by that is done by the timetable or `turnus run`."""
+
+    async def effect(session: AsyncSession) -> Answer:
+        row = await _clock_of(call, session)
+        await session.execute(call.ctx.store.lock(select(_clock.c.id).where(_clock.c.id == row["id"])))
+        row = await _clock_of(call, session)
+        call.expect(_show_clock(row))
+        if body.now_at < row["now_at"]:
+            raise UnfitError("now_at", f"time does not go back: it is {row['now_at'].isoformat()} there")
+        if row["sharers"] > 1:
+            raise ConflictError("other merchants live by the same clock")
+        await session.execute(update(_clock).where(_clock.c.id == row["id"]).values(now_at=body.now_at))
+        return Answer(ShownClock(now_at=body.now_at))
+
+    return await call.once(effect)
+
+
+def _show_clock(row: RowMapping) -> ShownClock:
+    return ShownClock(now_at=row["now_at"])
+
+
+async def _clock_of(call: Call, session: AsyncSession) -> RowMapping:
+    sharers = select(func.count()).where(_merchant.c.test_clock_id == _clock.c.id).scalar_subquery()
+    own = select(_merchant.c.test_clock_id).where(_merchant.c.id == call.merchant_id).scalar_subquery()
+    query = select(_clock, sharers.label("sharers")).where(_clock.c.id == own)
+    row = (await session.execute(query)).mappings().one_or_none()
+    if row is None:
+        raise MissingError("the merchant has no test clock")
+    return row
