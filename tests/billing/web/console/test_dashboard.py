@@ -1,0 +1,69 @@
+"""The first page of a merchant, from its first day on."""
+
+from __future__ import annotations
+
+import re
+
+from tests.billing.services.support import World, by_link, counted, decline, lose_before, stop_account
+from tests.billing.web.console.support import Browser, signed_in, whole_app
+
+
+async def test_on_the_first_day_the_next_step_is_named(admin: Browser) -> None:
+    page = await admin.get("/nordlicht")
+    assert "What is still to do" in page
+    assert page.count("btn-primary") == 1
+    assert 'href="/console/nordlicht/customers">Add a customer' in page
+
+
+async def test_the_night_ahead_is_told_before_it_comes(world: World, admin: Browser) -> None:
+    await world.subscribe(2)
+    await world.subscribe(1, **by_link(3))
+    page = await admin.get("/nordlicht")
+    assert "3 subscriptions are due" in page
+    assert "By pay-link" in page
+    assert "No run yet" in page
+    assert "No doubts" in page
+
+
+async def test_an_account_that_is_stopped_is_told_to_make_its_charges_wait(world: World, admin: Browser) -> None:
+    await world.subscribe(1)
+    await stop_account(world)
+    page = await admin.get("/nordlicht")
+    assert "charges wait: by hand" in page
+
+
+async def test_after_a_night_its_outcome_and_the_doubts_are_shown(world: World, admin: Browser) -> None:
+    await world.subscribe(3)
+    world.bank.on("P1", decline())
+    world.bank.on("P2", lose_before)
+    await world.run()
+    page = await admin.get("/nordlicht")
+    assert "1 approved, 1 declined, 1 in doubt" in page
+    assert "Customer 2" in page
+    assert "Nobody is due" in page
+    assert "33.3" in page or "33,3" in page
+
+
+async def test_the_plots_carry_no_style_and_no_script_and_their_figures_stand_in_a_table(
+    world: World, admin: Browser
+) -> None:
+    await world.subscribe(2)
+    world.bank.on("P1", decline())
+    await world.run()
+    page = await admin.get("/nordlicht")
+    assert page.count('class="chart"') == 2
+    assert re.search(r"<style|\sstyle=|<script(?! src)|\son\w+=", page) is None
+    assert "Nov 2026" in page
+
+
+async def test_the_first_page_costs_the_same_statements_whatever_there_is(world: World) -> None:
+    counts: list[int] = []
+    for size in (2, 12):
+        await world.subscribe(size)
+        await world.run()
+        admin = await signed_in(world, whole_app(world))
+        with counted(world.store) as statements:
+            await admin.get("/nordlicht")
+        counts.append(len(statements))
+        world.next_day()
+    assert counts[0] == counts[1]

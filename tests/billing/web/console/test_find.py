@@ -1,0 +1,95 @@
+"""The one search box: what people have at hand leads to what it is about."""
+
+from __future__ import annotations
+
+import pytest
+from sqlalchemy import text
+
+from billing.models import Attempt, Customer, Invoice, table
+from tests.billing.services.support import World, counted
+from tests.billing.web.console.support import Browser
+
+
+async def lead(who: Browser, typed: str) -> str:
+    """Return where the search leads, or nothing where it shows what it found."""
+    answer = await who.http.get("/console/nordlicht/find", params={"q": typed})
+    assert answer.status_code in (200, 303), answer.text
+    return str(answer.headers.get("location", "")).removeprefix("/console/nordlicht")
+
+
+async def test_what_is_named_whole_is_gone_to_at_once(world: World, admin: Browser) -> None:
+    await world.subscribe(2)
+    await world.run()
+    invoice, attempt = (await world.rows(table(Invoice)))[0], (await world.rows(table(Attempt)))[0]
+    number = invoice["number"]
+    for typed, where in {
+        "K1": "/customers/K1",
+        "k2@EXAMPLE.org": "/customers/K2",
+        "cus_1": "/customers/K1",
+        "s2": "/subscriptions/S2",
+        "sub_1": "/subscriptions/S1",
+        number: f"/invoices/{number}",
+        number.lower(): f"/invoices/{number}",
+        number.rpartition("-")[2]: f"/invoices/{number}",
+        "inv_1": f"/invoices/{number}",
+        attempt["key"]: f"/attempts/{attempt['key']}",
+        attempt["gateway_id"]: f"/attempts/{attempt['key']}",
+        "att_1": f"/attempts/{attempt['key']}",
+        "run_1": "/runs/run_1",
+        "team": "/plans/team",
+    }.items():
+        assert await lead(admin, typed) == where, typed
+
+
+@pytest.mark.parametrize("typed", ["Ötz", "ötz", "öTZ", "Ötztaler Wolle"])
+async def test_a_name_is_found_by_how_it_begins_whatever_its_capitals(world: World, admin: Browser, typed: str) -> None:
+    await world.subscribe(2)
+    await world.change(Customer, 2, name="Ötztaler Wolle")
+    page = await admin.get(f"/nordlicht/find?q={typed}")
+    assert "Ötztaler Wolle" in page
+    assert "Customer 1" not in page
+
+
+async def test_what_stands_for_any_letter_in_a_pattern_stands_for_itself(world: World, admin: Browser) -> None:
+    await world.subscribe(1)
+    for typed in ("C%25tomer", "Customer_1", "%25%25", "Cust\\\\"):
+        assert "Nothing found" in await admin.get(f"/nordlicht/find?q={typed}")
+
+
+async def test_more_than_is_shown_is_told(world: World, admin: Browser) -> None:
+    await world.subscribe(9)
+    page = await admin.get("/nordlicht/find?q=customer")
+    assert "There are more" in page
+    assert page.count("/customers/K") == 8
+
+
+async def test_one_letter_finds_nothing_and_says_what_to_type(lite: World, lite_admin: Browser) -> None:
+    await lite.subscribe(1)
+    for typed in ("", "K"):
+        assert "at least two letters" in await lite_admin.get(f"/nordlicht/find?q={typed}")
+
+
+async def test_nothing_of_another_merchant_is_found(world: World, admin: Browser) -> None:
+    other = await world.beside("ostwind")
+    await other.subscribe(1)
+    await other.run()
+    attempt = (await world.rows(table(Attempt)))[0]
+    for typed in ("Customer", "K1", "inv_1", "att_1", "cus_1", attempt["key"], attempt["gateway_id"]):
+        assert "Nothing found" in await admin.get(f"/nordlicht/find?q={typed}"), typed
+
+
+async def test_names_are_searched_by_their_index(lite: World) -> None:
+    words = "merchant_id = 1 AND lower(name) >= 'c' AND lower(name) < 'd'"
+    async with lite.store.read() as session:
+        plan = await session.execute(text(f"EXPLAIN QUERY PLAN SELECT id FROM customer WHERE {words}"))  # noqa: S608
+        assert "ix_customer_name_begins" in str(plan.all())
+
+
+async def test_a_search_costs_the_same_statements_whatever_there_is(world: World, admin: Browser) -> None:
+    counts: list[int] = []
+    for size in (1, 7):
+        await world.subscribe(size)
+        with counted(world.store) as statements:
+            await admin.get("/nordlicht/find?q=customer")
+        counts.append(len(statements))
+    assert counts[0] == counts[1]
