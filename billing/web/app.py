@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from functools import partial
 from importlib.resources import files
 
 import structlog
@@ -13,11 +15,17 @@ from fastapi.exceptions import RequestValidationError
 from sqlalchemy import text
 from starlette.exceptions import HTTPException
 from starlette.middleware.base import RequestResponseEndpoint
-from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.responses import HTMLResponse, Response
 from starlette.staticfiles import StaticFiles
 
 from billing.services.context import Context
 from billing.web import notifications, pay
+from billing.web.api.app import create_api
+from billing.web.api.calls import PREFIX as API_PREFIX
+from billing.web.api.stories import Explain
+from billing.web.console.app import create_console
+from billing.web.console.desk import ROOT as CONSOLE
+from billing.web.health import Check, Readiness, health_router
 from billing.web.pages import PAGE_POLICY, Failure, NotFound, Page, Pages, choose_language
 
 _log = structlog.get_logger("turnus.web")
@@ -31,23 +39,34 @@ _HEADERS = {
 Lifespan = Callable[[], AbstractAsyncContextManager[None]]
 
 
-def create_app(ctx: Context, *, routers: Sequence[APIRouter] = (), lifespan: Lifespan | None = None) -> FastAPI:
-    """Return the application for one engine; `lifespan` is what goes on while it serves."""
+def create_app(
+    ctx: Context,
+    *,
+    routers: Sequence[APIRouter] = (),
+    lifespan: Lifespan | None = None,
+    explain: Explain | None = None,
+    checks: Mapping[str, Check] | None = None,
+) -> FastAPI:
+    """Return the application for one engine.
+
+    `lifespan` is what goes on while it serves, and `explain` tells the API's callers why something was billed.
+    `checks` are what must be so besides the database answering for us to be ready.
+    """
 
     @asynccontextmanager
     async def living(_: FastAPI) -> AsyncIterator[None]:
-        if lifespan is None:
+        async with lifespan() if lifespan is not None else nullcontext():
             yield
-        else:
-            async with lifespan():
-                yield
+        await asyncio.gather(*app.state.asking, return_exceptions=True)
 
     app = FastAPI(title="Turnus", lifespan=living, docs_url=None, redoc_url=None, openapi_url=None)
-    app.state.ctx, app.state.pages = ctx, Pages()
+    app.state.ctx, app.state.pages, app.state.asking = ctx, Pages(), set()
     app.mount("/static", StaticFiles(directory=str(files("templates") / "static")))
-    for router in (pay.router, notifications.router, *routers):
+    app.mount(API_PREFIX, create_api(ctx, explain=explain))
+    app.mount(CONSOLE, create_console(ctx))
+    readiness = Readiness({"database": partial(_answers, ctx), **(checks or {})}, ctx.leaving)
+    for router in (health_router(readiness), pay.router, notifications.router, *routers):
         app.include_router(router)
-    app.add_api_route("/health", _health)
     app.add_exception_handler(HTTPException, _not_found)
     app.add_exception_handler(RequestValidationError, _not_found)
     app.add_exception_handler(Exception, _failed)
@@ -65,12 +84,11 @@ async def _guard(request: Request, call_next: RequestResponseEndpoint) -> Respon
     return response
 
 
-async def _health(request: Request) -> Response:
-    """Answer 200 while the database does."""
-    ctx: Context = request.app.state.ctx
+async def _answers(ctx: Context) -> bool:
+    """Answer whether the database does."""
     async with ctx.store.read() as session:
         await session.execute(text("SELECT 1"))
-    return JSONResponse({"status": "ok"})
+    return True
 
 
 async def _not_found(request: Request, error: Exception) -> Response:

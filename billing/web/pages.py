@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from functools import cache, partial
 from hashlib import sha256
@@ -17,6 +17,7 @@ from typing import ClassVar, Final
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from jinja2.environment import TemplateModule
+from markupsafe import Markup
 
 from billing.mail import LANGUAGES, Accent, Bill, Brand, BrandError, Cause, Means, Reader, choose_locale
 from billing.money import Money
@@ -40,6 +41,8 @@ class Way:
     """One way to pay: `value` comes back as the form's `way`, `kind` (`card`, `debit`, `paypal` ...) has words.
 
     `detail` stands beside it, such as "Visa, Mastercard". A way without words is shown by its `title`.
+    `gateway` is who is paid through. `card_form` is the origin of card fields that are framed in the page,
+    `inputs` what else the way asks for, each with the pattern of what may be typed.
     """
 
     value: str
@@ -47,6 +50,9 @@ class Way:
     detail: str = ""
     title: str = ""
     stores: bool = True
+    gateway: str = ""
+    card_form: str = ""
+    inputs: tuple[tuple[str, str], ...] = ()
 
     @property
     def is_card(self) -> bool:
@@ -55,17 +61,31 @@ class Way:
 
 
 @dataclass(frozen=True, slots=True)
-class Consent:
-    """What the customer allows by paying: `plan` is charged every `interval`, `amount` at present.
+class Deal:
+    """What some of the ways to pay have in common: the gateway, and whether it stores the means for next time."""
 
-    `keeper` is the gateway that stores the card or account.
-    """
+    number: int
+    gateway: str
+    stores: bool
+    ways: tuple[Way, ...]
+
+
+def deals(ways: tuple[Way, ...]) -> tuple[Deal, ...]:
+    """Group ways by what a customer has to know about them before paying."""
+    groups: dict[tuple[str, bool], list[Way]] = {}
+    for way in ways:
+        groups.setdefault((way.gateway, way.stores), []).append(way)
+    return tuple(Deal(number, *key, tuple(group)) for number, (key, group) in enumerate(groups.items(), start=1))
+
+
+@dataclass(frozen=True, slots=True)
+class Consent:
+    """What the customer allows by paying: `plan` is charged every `interval`, `amount` at present."""
 
     plan: str
     interval: Interval
     next_on: date
     amount: Money
-    keeper: str
     portal_url: str = ""
 
     @property
@@ -78,13 +98,19 @@ class Consent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ready(Page):
-    """An invoice to be paid; the form posts `way` and `lang` to `action`. Without `consent` nothing is stored."""
+    """An invoice to be paid; the form posts `way` and `lang` to `action`. Without `consent` nothing is stored.
+
+    What was `typed` stays, and what is `wrong` of it is said beside the field.
+    """
 
     name = "ready"
     bill: Bill
     gateway: str
     action: str
     ways: tuple[Way, ...] = ()
+    chosen: str = ""
+    typed: Mapping[str, str] = field(default_factory=dict)
+    wrong: frozenset[str] = frozenset()
     consent: Consent | None = None
     access_until: date | None = None
     link_until: date | None = None
@@ -99,11 +125,22 @@ class CanceledBack(Ready):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Declined(Ready):
-    """The payment did not go through; another way to pay is offered first."""
+    """The payment did not go through; another way to pay is offered first. `in_app` says that no bank said no."""
 
     name = "declined"
     cause: Cause | None = None
     means: Means | None = None
+    in_app: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Leaving(Page):
+    """On the way to a gateway's page that wants its `fields` posted; the page's script does it at once."""
+
+    name = "leaving"
+    gateway: str
+    action: str
+    fields: tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -206,6 +243,9 @@ class RenewReady(Page):
     action: str
     means: Means | None = None
     ways: tuple[Way, ...] = ()
+    chosen: str = ""
+    typed: Mapping[str, str] = field(default_factory=dict)
+    wrong: frozenset[str] = frozenset()
     consent: Consent | None = None
 
 
@@ -340,6 +380,8 @@ class Demo(DemoPage):
     links: tuple[OpenLink, ...]
     nights: tuple[date, ...] = ()
     mails: int = 0
+    operator: str = ""
+    password: str = field(default="", repr=False)
 
 
 # --- language ---------------------------------------------------------------
@@ -396,6 +438,20 @@ PAGE_POLICY: Final = (
     "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src 'self'; frame-src 'self'; "
     "base-uri 'none'; frame-ancestors 'none'"
 )
+
+
+def policy_with(origin: str) -> str:
+    """Return the policy of a page that frames card fields from another origin, with the script that works them."""
+    policy = PAGE_POLICY.replace("script-src 'self'", f"script-src 'self' {origin}")
+    return policy.replace("frame-src 'self'", f"frame-src 'self' {origin}")
+
+
+def framed_origin(page: Page) -> str:
+    """Return where the card fields of a page come from, if it has any."""
+    ways: tuple[Way, ...] = getattr(page, "ways", ())
+    return next((way.card_form for way in ways if way.card_form), "")
+
+
 # A mail in the demo's frame carries its styles inline, and nothing in it may run or load.
 MAIL_POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'self'"
 
@@ -486,13 +542,22 @@ class Pages:
             cache_size=-1,
         )
         self._sentences: dict[tuple[str, str], Template] = {}
-        self._environment.globals |= {"static": static_url, "languages": LANGUAGES, "words": words}
+        self._environment.globals |= {"static": static_url, "languages": LANGUAGES, "words": words, "deals": deals}
 
     def render(self, page: Page, locale: str) -> str:
         """Return the page as HTML in the locale's language."""
         reader = Reader(choose_locale(locale))
         template = self._environment.get_template(f"{page.name}.html")
         return template.render(page=page, r=reader, t=partial(self._say, reader.language))
+
+    def consent_text(self, brand: Brand, consent: Consent, deal: Deal, locale: str, *, renews: bool) -> str:
+        """Return the consent of a page as plain words, the very ones that the customer reads there."""
+        reader = Reader(choose_locale(locale))
+        known = {"page": Page(brand=brand), "r": reader, "t": partial(self._say, reader.language)}
+        parts = self._environment.get_template("parts.html").make_module(known)
+        allow = "renew.allow" if renews else "consent.what"
+        written: Markup = parts.consent(consent, deal.ways, deal.gateway, allow)  # type: ignore[attr-defined]
+        return " ".join(written.striptags().split())
 
     def _say(self, language: str, key: str, /, **values: object) -> TemplateModule:
         """Write a sentence; values are escaped, the sentence's own emphasis is not."""

@@ -29,6 +29,7 @@ from billing.web.pages import (
     Failure,
     FreshLinkSent,
     GatewayDown,
+    Leaving,
     MailboxList,
     MailboxMail,
     NotFound,
@@ -76,12 +77,16 @@ BILL = Bill("NA-2026-11873", "Team", Money(4900, "EUR"), Period(date(2026, 12, 1
 CARD = Means("card", "Visa", "4242", date(2029, 8, 31))
 DEBIT = Means("debit", last4="3201")
 WAYS = (
-    Way("card", "card", "Visa, Mastercard"),
-    Way("debit", "debit", "SEPA"),
-    Way("app", "payback", stores=False),
-    Way("new", "brand_new", title="Brand New"),
+    Way("card", "card", "Visa, Mastercard", gateway="mPAY24"),
+    Way("debit", "debit", "SEPA", gateway="mPAY24"),
+    Way("app", "payback_pay", stores=False, gateway="Computop"),
+    Way("new", "brand_new", title="Brand New", gateway="mPAY24"),
 )
-CONSENT = Consent("Team", Interval(Unit.MONTH), NEW_YEAR, Money(4900, "EUR"), "mPAY24", "https://pay.example/portal")
+FRAMED = Way("framed", "card", "Visa, Mastercard", gateway="PAYONE", card_form="https://pay.example")
+ASKING = Way("app", "payback_pay", stores=False, gateway="Computop", inputs=(("payback_number", "[0-9]{10}"),))
+WRONG = frozenset({"payback_number"})
+POSTED = (("MerchantID", "DEMO_SHOP"), ("Data", "0A1B"))
+CONSENT = Consent("Team", Interval(Unit.MONTH), NEW_YEAR, Money(4900, "EUR"), "https://pay.example/portal")
 PAYABLE: dict[str, Any] = {
     "brand": BRAND,
     "here": HERE,
@@ -107,6 +112,7 @@ RENEWABLE: dict[str, Any] = {
 FLIGHT: dict[str, Any] = {"brand": BRAND, "here": HERE, "amount": BILL.amount, "gateway": "mPAY24", "sent_at": AT}
 MAILS = (ReceivedMail(2, AT, "Nordlicht <a@x>", "Anna <b@x>", "Zwei"), ReceivedMail(1, AT, "a@x", "b@x", "Eins"))
 DEMO: dict[str, Any] = {"merchant": "Nordlicht GmbH", "counts": (("customers", 60), ("other_things", 0))}
+DEMO |= {"operator": "olga@nordlicht.example", "password": "a fake password"}
 ALL_COUNTS = tuple((key.removeprefix("count."), 1) for key in words("en") if key.startswith("count."))
 
 PAGES: dict[str, Page] = {
@@ -122,9 +128,17 @@ PAGES: dict[str, Page] = {
     "canceled, two ends": CanceledBack(**PAYABLE | {"access_until": NEW_YEAR}),
     "canceled, access ends": CanceledBack(**PAYABLE | {"link_until": None}),
     "declined": Declined(**PAYABLE),
+    **{f"declined, {each}, in an app": Declined(**PAYABLE, cause=each, in_app=True) for each in Cause},
     "declined, link ends": Declined(**PAYABLE | {"access_until": None}),
     **{f"declined, {each}, card": Declined(**PAYABLE, cause=each, means=CARD) for each in Cause},
     **{f"declined, {each}, account": Declined(**PAYABLE, cause=each, means=DEBIT) for each in Cause},
+    "ready, card fields": Ready(**PAYABLE | {"ways": (FRAMED, *WAYS[1:])}),
+    "ready, card fields only": Ready(**PAYABLE | {"ways": (FRAMED,)}),
+    "ready, asked for a number": Ready(**PAYABLE | {"ways": (ASKING,)}),
+    "ready, number is wrong": Ready(
+        **PAYABLE | {"ways": (*WAYS[:2], ASKING)}, chosen="app", typed={"payback_number": "12"}, wrong=WRONG
+    ),
+    "leaving": Leaving(brand=BRAND, here=HERE, gateway="Computop", action="https://pay.example/x", fields=POSTED),
     "confirming": Confirming(number=BILL.number, **FLIGHT),
     "busy": Busy(number=BILL.number, **FLIGHT),
     "paid": Paid(
@@ -295,9 +309,16 @@ def test_marks_are_silent_and_controls_have_names(name: str, locale: str) -> Non
 @every_page
 def test_every_form_posts_and_brings_the_language_along(name: str) -> None:
     for form in _tree(_render(PAGES[name], "de")).xpath("//form"):
+        ours = form.get("action").startswith("/")
         assert form.get("method") == "post"
-        assert form.xpath(".//input[@name='lang']/@value") == ["de"]
+        assert form.xpath(".//input[@name='lang']/@value") == (["de"] if ours else [])
         assert len(form.xpath(".//button")) == 1
+
+
+def test_what_a_gateway_wants_posted_is_all_that_its_form_brings() -> None:
+    [form] = _tree(_render(PAGES["leaving"])).xpath("//form")
+    assert form.get("action") == "https://pay.example/x"
+    assert tuple(form.form_values()) == POSTED
 
 
 @every_page
@@ -432,9 +453,12 @@ def test_footer_links_appear_only_where_the_merchant_has_them() -> None:
     assert links(PAGES["ready, ways on the other side"]) == ["Deutsch"]
 
 
-def test_only_pages_that_wait_have_a_script_and_they_do_without_it_too() -> None:
-    waiting = {name for name, page in PAGES.items() if "<script" in _render(page)}
-    assert waiting == {"confirming", "busy", "renew confirming"}
+def test_only_pages_that_wait_lead_on_or_frame_fields_have_a_script_and_do_without_it_too() -> None:
+    scripted = {name for name, page in PAGES.items() if "<script" in _render(page)}
+    waiting = {"confirming", "busy", "renew confirming"}
+    assert scripted - waiting == {"leaving", "ready, card fields", "ready, card fields only"}
+    for name in scripted - waiting:
+        assert _tree(_render(PAGES[name])).xpath("//form[@method='post'][@action]//button[not(@disabled)]")
     for name in waiting:
         page = _tree(_render(PAGES[name]))
         assert page.xpath("//noscript/meta[@http-equiv='refresh']")
