@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import date, datetime, time
 from time import monotonic
+from typing import Any, Final
 from zoneinfo import ZoneInfo
 
+import structlog
 from sqlalchemy import ColumnElement, RowMapping, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from billing.events import EventType
 from billing.models import (
+    OPEN_RUN_STATES,
     Attempt,
     CatchUp,
     Decision,
@@ -26,15 +31,28 @@ from billing.models import (
     table,
 )
 from billing.payments import AttemptState
-from billing.services.charging import charge_ready
+from billing.services.braking import Watch, is_under_way, watch_over
+from billing.services.charging import charge_ready, is_unsent
 from billing.services.context import Context, Moment, moments
-from billing.services.invoicing import RunScope, issue_page
+from billing.services.invoicing import RunScope, is_due, issue_page
+from billing.services.recalling import recall_issued
 from billing.services.recovering import try_unsent_again
-from billing.store import insert_unless
+from billing.services.running import RunStateError, begin
+from billing.services.telling import NewEvent, tell
+from billing.store import after_s, insert_unless
 from billing.subscriptions import SubscriptionState
 
 _run, _merchant, _subscription = table(Run), table(Merchant), table(Subscription)
 _invoice, _attempt, _decision, _series = table(Invoice), table(Attempt), table(Decision), table(NumberSeries)
+
+_log = structlog.get_logger("turnus.run")
+
+SHARED_LOOK_S: Final = 0.05
+"""How often a process that has nothing to do looks at what others have in their hands."""
+
+
+ISSUERS: Final = 2
+"""How many pages a process has in its hands at once: one is reckoned while PostgreSQL writes the other."""
 
 
 class RunRefusedError(ValueError):
@@ -43,7 +61,11 @@ class RunRefusedError(ValueError):
 
 @dataclass(slots=True)
 class Report:
-    """What one run did, in numbers. `skipped` were due and set aside; `unknown` are in doubt and asked about."""
+    """What one run did, in numbers. `skipped` were due and set aside; `unknown` are in doubt and asked about.
+
+    `state` is the run's own, and `stopped` says why one is held back. `left` says that this process was told to end
+    before the run was over.
+    """
 
     run_id: int | None = None
     merchant: str = ""
@@ -59,6 +81,9 @@ class Report:
     waiting: int = 0
     skipped: int = 0
     seconds: float = 0.0
+    state: str = ""
+    stopped: str = ""
+    left: bool = False
 
 
 @dataclass(slots=True)
@@ -84,8 +109,22 @@ async def run_all(
     Raises `RunRefusedError` before anything is changed if the day is in the future for a live merchant.
     """
     days = await merchants_on(ctx, on, merchant)
-    reports = [await _run_merchant(ctx, row, moment, progress or Progress(), once=once) for row, moment in days]
-    return [report for of_merchant in reports for report in of_merchant]
+    reports: list[Report] = []
+    for row, moment in days:
+        if not ctx.leaving:
+            reports += await _run_merchant(ctx, row, moment, progress or Progress(), once=once)
+    return reports
+
+
+async def plan_all(ctx: Context, merchant: str | None = None) -> list[Report]:
+    """Plan each merchant's run of today, which then waits for approval; one that is there already is told as it is."""
+    planned = []
+    for row, moment in await merchants_on(ctx, None, merchant):
+        run = await _join(ctx, dict(row) | {"run_approval": True}, moment, once=True)
+        if run is not None:
+            await begin(ctx, row, run)
+            planned.append(await _report(ctx, run["id"], row))
+    return planned
 
 
 async def foresee(ctx: Context, on: date | None = None, merchant: str | None = None) -> list[Report]:
@@ -129,25 +168,36 @@ async def _run_merchant(
         run = await _join(ctx, merchant, moment, once=once)
         if run is None:
             return reports
-        if run["state"] == RunState.RUNNING:
-            await _work(ctx, _scope(run, merchant), Moment(moment.timezone, run["business_at"]), progress)
-            await _finish(ctx, run["id"])
-        reports.append(await _report(ctx, run, merchant))
-        reports[-1].seconds = round(monotonic() - started, 3)
-        if run["on_day"] >= moment.today or run["state"] != RunState.RUNNING:
+        with structlog.contextvars.bound_contextvars(run=run["id"], merchant=merchant["reference"]):
+            run = await begin(ctx, merchant, run)
+            if run["state"] == RunState.RUNNING:
+                await _work(ctx, _scope(run, merchant), Moment(moment.timezone, run["business_at"]), progress)
+            reports.append(await _report(ctx, run["id"], merchant))
+            reports[-1].seconds = round(monotonic() - started, 3)
+            reports[-1].left = bool(ctx.leaving) and reports[-1].state == RunState.RUNNING
+            _tell(ctx, reports[-1])
+        if run["on_day"] >= moment.today or reports[-1].state in OPEN_RUN_STATES:
             return reports
 
 
-async def _join(ctx: Context, merchant: RowMapping, moment: Moment, *, once: bool) -> RowMapping | None:
+def _tell(ctx: Context, report: Report) -> None:
+    """Count and log what was done."""
+    ctx.meters.run(report.state)
+    numbers = {name: value for name, value in asdict(report).items() if value and name not in ("run_id", "merchant")}
+    _log.info("run", **numbers)
+
+
+async def _join(
+    ctx: Context, merchant: RowMapping | dict[str, Any], moment: Moment, *, once: bool
+) -> RowMapping | None:
     """Return the merchant's open run, whoever began it, or begin one for the day.
 
     Another process may end the open run just when we have seen that there is one; then we look again.
     """
-    open_states = (RunState.PLANNED, RunState.RUNNING, RunState.PAUSED)
-    mine = (_run.c.merchant_id == merchant["id"]) & _run.c.state.in_(open_states)
-    one_open = f"state IN {tuple(map(str, open_states))}"
+    mine = (_run.c.merchant_id == merchant["id"]) & _run.c.state.in_(OPEN_RUN_STATES)
+    one_open = f"state IN {tuple(map(str, OPEN_RUN_STATES))}"
     row = new_row(Run, merchant_id=merchant["id"], on_day=moment.today, business_at=moment.now)
-    row |= {"state": RunState.RUNNING, "started_at": ctx.clock.now()}
+    row |= {"state": RunState.PLANNED if merchant["run_approval"] else RunState.RUNNING, "started_at": ctx.clock.now()}
     while True:
         async with ctx.store.write() as session:
             await session.execute(ctx.store.lock(select(_merchant.c.id).where(_merchant.c.id == merchant["id"])))
@@ -175,22 +225,77 @@ def _scope(run: RowMapping, merchant: RowMapping) -> RunScope:
 
 
 async def _work(ctx: Context, scope: RunScope, moment: Moment, progress: Progress) -> None:
-    """Do the stages of a night: each takes its work from rows, so whoever comes goes on where it stands."""
+    """Work on the run, with whoever else does, until nothing of it is left or somebody holds it back.
+
+    What another process has in its hands is waited for, since it may die with it; but not longer than a claim lasts.
+    """
     async with ctx.store.write() as session:
-        await _end_canceled(session, scope)
+        await _end_canceled(ctx, session, scope)
         await _begin_series(session, scope)
         progress.due(await _count_due(session, scope.merchant_id, scope.on))
+        watch = await watch_over(session, scope.run_id, scope.merchant_id, moment.now)
     await try_unsent_again(ctx, scope.merchant_id, moment, scope.run_id)
-    while issued := await issue_page(ctx, scope):
-        progress.issued(issued.invoiced + issued.skipped.total())
-    await charge_ready(ctx, scope.merchant_id, lambda states: progress.settled(states.total()))
+    useful_at = monotonic()
+    while True:
+        if await _issue_and_charge(ctx, scope, watch, progress):
+            useful_at = monotonic()
+        if ctx.leaving or await _finish(ctx, scope, watch) or monotonic() > useful_at + ctx.lease_s:
+            return
+        await ctx.leaving.wait(SHARED_LOOK_S)
 
 
-async def _end_canceled(session: AsyncSession, scope: RunScope) -> None:
+async def open_scope(ctx: Context, merchant: RowMapping, moment: Moment) -> RunScope:
+    """Begin or join the merchant's run of the day, and return what a page needs to know of it."""
+    run = await _join(ctx, merchant, moment, once=False)
+    if run is None:
+        raise RunRefusedError(f"merchant {merchant['reference']!r} has had its run")
+    scope = _scope(run, merchant)
+    async with ctx.store.write() as session:
+        await _begin_series(session, scope)
+    return scope
+
+
+async def issue_due(ctx: Context, scope: RunScope, heard: Callable[[int], None]) -> None:
+    """Issue everything that is due; `heard` is told of each page how many subscriptions were decided about."""
+
+    async def issue() -> None:
+        while not ctx.leaving and (issued := await issue_page(ctx, scope)):
+            heard(issued.invoiced + issued.skipped.total())
+
+    async with asyncio.TaskGroup() as issuing:
+        for _ in range(1 if ctx.store.is_sqlite else ISSUERS):
+            issuing.create_task(issue())
+
+
+async def _issue_and_charge(ctx: Context, scope: RunScope, watch: Watch, progress: Progress) -> bool:
+    """Take what can be taken, stage by stage, and answer whether that was anything."""
+    done = 0
+
+    def issued(count: int) -> None:
+        nonlocal done
+        done += count
+        progress.issued(count)
+
+    def settled(states: Counter[AttemptState]) -> None:
+        nonlocal done
+        done += states.total()
+        progress.settled(states.total())
+
+    await issue_due(ctx, scope, issued)
+    if ctx.ask_first:
+        await recall_issued(ctx, scope.run_id)
+    await charge_ready(ctx, scope.merchant_id, settled, watch)
+    return done > 0
+
+
+async def _end_canceled(ctx: Context, session: AsyncSession, scope: RunScope) -> None:
     """End subscriptions that were canceled and whose paid days are over."""
     over = (_subscription.c.state == SubscriptionState.CANCELED) & (_subscription.c.ended_on <= scope.on)
     mine = over & (_subscription.c.merchant_id == scope.merchant_id)
-    await session.execute(update(_subscription).where(mine).values(state=SubscriptionState.ENDED))
+    ended = update(_subscription).where(mine).values(state=SubscriptionState.ENDED).returning(_subscription.c.id)
+    ids = (await session.execute(ended)).scalars().all()
+    about = (scope.merchant_id, EventType.SUBSCRIPTION_ENDED, "sub")
+    await tell(ctx, session, [NewEvent(*about, id_, scope.now) for id_ in ids])
 
 
 async def _begin_series(session: AsyncSession, scope: RunScope) -> None:
@@ -204,17 +309,43 @@ async def _count_due(session: AsyncSession, merchant_id: int, on: date) -> int:
     return found
 
 
-async def _finish(ctx: Context, run_id: int) -> None:
-    """Finish the run, unless somebody paused or ended it meanwhile."""
+async def _finish(ctx: Context, scope: RunScope, watch: Watch) -> bool:
+    """Finish the run where nothing of it is left, and answer whether it is over or held back.
+
+    As long as another process may still invoice, charge or hear of a charge the run goes on, for its brakes and
+    its pauses hold only what belongs to a running run.
+    """
     async with ctx.store.write() as session:
-        running = (_run.c.id == run_id) & (_run.c.state == RunState.RUNNING)
-        change = {"state": RunState.FINISHED, "finished_at": ctx.clock.now()}
-        await session.execute(update(_run).where(running).values(**change))
+        query = ctx.store.lock(select(_run.c.state).where(_run.c.id == scope.run_id))
+        if (await session.execute(query)).scalar_one() != RunState.RUNNING:
+            return True
+        if await _is_anything_left(session, scope, watch):
+            return False
+        change: dict[str, Any] = {"state": RunState.FINISHED, "finished_at": ctx.clock.now()}
+        change["slice_passed_at"] = func.coalesce(_run.c.slice_passed_at, after_s())
+        await session.execute(update(_run).where(_run.c.id == scope.run_id).values(**change))
+        return True
 
 
-async def _report(ctx: Context, run: RowMapping, merchant: RowMapping) -> Report:
+async def _is_anything_left(session: AsyncSession, scope: RunScope, watch: Watch) -> bool:
+    return await is_due(session, scope) or await is_unsent(session, watch) or await is_under_way(session, scope.run_id)
+
+
+async def report_on(ctx: Context, run_id: int) -> tuple[Report, RowMapping]:
+    """Return what a run did so far, and the run; raise `RunStateError` where there is none."""
+    async with ctx.store.read() as session:
+        query = select(_merchant).join(_run, _run.c.merchant_id == _merchant.c.id).where(_run.c.id == run_id)
+        merchant = (await session.execute(query)).mappings().one_or_none()
+        if merchant is None:
+            raise RunStateError(f"there is no run {run_id}")
+        run = (await session.execute(select(_run).where(_run.c.id == run_id))).mappings().one()
+    return await _report(ctx, run_id, merchant), run
+
+
+async def _report(ctx: Context, run_id: int, merchant: RowMapping) -> Report:
     """Count what the run left, from the rows themselves."""
     async with ctx.store.read() as session:
+        run = (await session.execute(select(_run).where(_run.c.id == run_id))).mappings().one()
         invoiced = await _count(session, _invoice.c.run_id == run["id"])
         skipped = await _count(session, _decision.c.run_id == run["id"])
         grouped = select(_attempt.c.state, func.count()).where(_attempt.c.run_id == run["id"])
@@ -233,6 +364,8 @@ async def _report(ctx: Context, run: RowMapping, merchant: RowMapping) -> Report
         refused=states[AttemptState.REFUSED],
         waiting=states[AttemptState.CREATED],
         skipped=skipped,
+        state=run["state"],
+        stopped=run["stopped_reason"] or "",
     )
 
 

@@ -1,6 +1,7 @@
 """The `turnus` command: thin verbs over the jobs, each with `--json`.
 
-Exit status: 0 done, 1 done but something needs a person, 2 bad input (one clear line, nothing changed).
+Exit status: 0 done, 1 done but something needs a person, or broken off because the database failed, 2 bad input
+(one clear line, nothing changed).
 """
 
 from __future__ import annotations
@@ -18,33 +19,47 @@ from typing import Annotated, Any, NoReturn
 import typer
 from sqlalchemy import select
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
 from typer.exceptions import TyperException
 
 import migrations
 from billing.gateway import GatewayError
 from billing.mail import MailError
-from billing.models import Merchant, table
+from billing.models import Merchant, RunState, table
+from billing.payments import OPEN, AttemptState
 from billing.services.context import Context
+from billing.services.deciding import DecisionError, Word, decide
 from billing.services.founding import SetupError, found
+from billing.services.keying import KeyingError
+from billing.services.refunding import RefundError, give_back
+from billing.services.rotating import RotationError, left_to_rotate, rotate
+from billing.services.running import RunStateError
+from billing.services.staffing import is_anybody_there, set_up_url
 from billing.services.subscribing import EnrolmentError, enrol
 from billing.services.verifying import NothingToRenewError, offer_renewal
-from billing.store import DatabaseUrlError, bare_url
+from billing.store import DatabaseUrlError, Store, bare_url
 from billing.vault import VaultError
+from jobs import bench as bench_job
 from jobs import demo as demo_job
 from jobs import serving
 from jobs.billing_run import Report, RunRefusedError, foresee, run_all
-from jobs.deliver import deliver_all
+from jobs.deliver import announce_all, deliver_all
 from jobs.doctor import PROMISES, examine
 from jobs.dunning_run import dun_all
 from jobs.explain import UnknownIdError, explain
 from jobs.importing import ImportFileError, read_subscribers
+from jobs.keys import keys_app
+from jobs.logbook import open_logbook
+from jobs.metrics import Metrics
 from jobs.reconcile import reconcile
+from jobs.runs import runs_app
 from jobs.sandbox_process import SandboxError
 from jobs.settings import Settings, SettingsError, read_settings
 from jobs.setup_file import read_setup
 from jobs.showing import Screen
-from jobs.wiring import open_context, open_mailer
+from jobs.signals import CutOffError, heeded
+from jobs.users import StaffError, users_app
+from jobs.wiring import open_context, open_courier, open_mailer
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
@@ -60,8 +75,14 @@ BAD_INPUT = (
     ImportFileError,
     EnrolmentError,
     RunRefusedError,
+    RunStateError,
     UnknownIdError,
     NothingToRenewError,
+    DecisionError,
+    RefundError,
+    KeyingError,
+    StaffError,
+    RotationError,
     GatewayError,
     MailError,
     SandboxError,
@@ -74,7 +95,10 @@ class NotMigratedError(SettingsError):
 
 
 def main(words: Sequence[str] | None = None) -> None:
-    """Run the command; bad input is one clear line on standard error and exit status 2."""
+    """Run the command; bad input is one clear line on standard error and exit status 2.
+
+    A database that fails in the middle is one clear line as well: what is done is in it, and the rest still to do.
+    """
     given = list(sys.argv[1:] if words is None else words)
     try:
         status = app(given or ["--help"], prog_name="turnus", standalone_mode=False)
@@ -82,23 +106,50 @@ def main(words: Sequence[str] | None = None) -> None:
         _refuse(f"{error.format_message().replace('Value error, ', '')} `turnus --help` says what there is.")
     except BAD_INPUT as error:
         _refuse(str(error))
+    except CutOffError:
+        _break_off("cut off while something was under way; leases take care of it")
+    except (DBAPIError, ExceptionGroup) as error:
+        failure = _failure_of_database(error)
+        if failure is None:
+            raise
+        _break_off(f"the database failed: {failure}; nothing is lost, start it again")
     raise SystemExit(status or 0)
 
 
 def _refuse(reason: str) -> NoReturn:
+    _end(reason, 2)
+
+
+def _break_off(reason: str) -> NoReturn:
+    _end(reason, 1)
+
+
+def _end(reason: str, status: int) -> NoReturn:
     print(f"turnus: {reason}", file=sys.stderr)  # noqa: T201 - the one line a person gets
-    raise SystemExit(2) from None
+    raise SystemExit(status) from None
 
 
-def _work(work: Callable[[Context, Settings], Awaitable[Any]]) -> Any:
+def _failure_of_database(error: Exception) -> str | None:
+    """Return the first line of what the database said, unless anything else went wrong besides."""
+    if isinstance(error, ExceptionGroup):
+        reasons = [_failure_of_database(each) for each in error.exceptions]
+        return reasons[0] if None not in reasons else None
+    if not isinstance(error, OperationalError | InterfaceError):
+        return None
+    return str(error.orig).partition("\n")[0]
+
+
+def _work(work: Callable[[Context, Settings], Awaitable[Any]], metrics: Metrics | None = None) -> Any:
     """Do work on the database that the settings name, which must be of the current schema."""
     settings = read_settings()
-    Screen.log(settings.log_level)
+    redactor = open_logbook(settings.log_level, settings.log_format)
+    redactor.learn(settings.secrets())
 
     async def do() -> Any:
         if not await _reach(settings.database_url, _is_migrated):
             raise NotMigratedError("the database has not the current schema; run `turnus migrate` first")
-        async with open_context(settings) as ctx:
+        wired = open_context(settings, redactor=redactor, metrics=metrics)
+        async with wired as ctx, heeded(ctx.leaving, settings.leave_s):
             return await work(ctx, settings)
 
     return asyncio.run(do())
@@ -206,7 +257,9 @@ def run(
 
 
 def _needs_person(report: Report) -> bool:
-    return bool(report.refused or report.waiting or report.skipped)
+    held = report.state in (RunState.PLANNED, RunState.PAUSED)
+    waiting = report.waiting and not report.left
+    return bool(held or report.refused or waiting or report.skipped)
 
 
 @app.command()
@@ -234,15 +287,17 @@ def reconcile_(
 
 @app.command()
 def deliver(as_json: Json = False) -> None:
-    """Send queued mails."""
+    """Send queued mails and webhooks."""
 
-    async def work(ctx: Context, settings: Settings) -> dict[str, int]:
-        async with open_mailer(settings) as mailer:
-            return dict(await deliver_all(ctx, mailer))
+    async def work(ctx: Context, settings: Settings) -> tuple[dict[str, int], dict[str, int]]:
+        async with open_mailer(settings) as mailer, open_courier(settings) as courier:
+            mails, webhooks = await asyncio.gather(deliver_all(ctx, mailer), announce_all(ctx, courier))
+            return dict(mails), dict(webhooks)
 
-    counts = _work(work)
-    Screen(as_json).result({"messages": counts}, _counts("Mails", counts))
-    _done(bool(counts.get("failed")))
+    mails, webhooks = _work(work)
+    lines = _counts("Mails", mails) + _counts("Webhooks", webhooks)
+    Screen(as_json).result({"messages": mails, "webhooks": webhooks}, lines)
+    _done(bool(mails.get("failed") or webhooks.get("failed")))
 
 
 @app.command()
@@ -261,6 +316,42 @@ def explain_(name: str, as_json: Json = False) -> None:
 
 
 @app.command()
+def settle(
+    name: Annotated[str, typer.Argument(metavar="ID", help="What is in doubt: att_12 or op_34.")],
+    proof: Annotated[str, typer.Option("--proof", help="How you know it: a statement, a name, a case number.")],
+    approved: Annotated[str | None, typer.Option("--approved", help="It was booked: the gateway's id of it.")] = None,
+    not_booked: Annotated[bool, typer.Option("--not-booked", help="Nothing was booked, and nothing will be.")] = False,
+    amount: Annotated[str, typer.Option("--amount", help="What was booked, if not what was asked for.")] = "",
+    reserved: Annotated[bool, typer.Option("--reserved", help="It is only reserved, and not captured.")] = False,
+    by: Annotated[str, typer.Option("--by", envvar=["TURNUS_OPERATOR", "USER"], help="Who says so.")] = "",
+    as_json: Json = False,
+) -> None:
+    """Settle a doubt by hand, with proof; what the gateway says later still corrects it."""
+    if (approved is not None) == not_booked or approved == "":
+        raise DecisionError("say either --approved with the gateway's id of it, or --not-booked")
+    word = Word(proof, by, approved or "", amount, reserved)
+    state = _work(lambda ctx, _: decide(ctx, name, word))
+    Screen(as_json).result({"id": name, "state": state}, f"{name} is {state}.")
+
+
+@app.command()
+def refund(
+    name: Annotated[str, typer.Argument(metavar="ID", help="The payment: att_12, or att_12/ID for a second one.")],
+    amount: Annotated[str, typer.Option("--amount", help="How much; default all that is left of it.")] = "",
+    reason: Annotated[str, typer.Option("--reason", help="Why, for whoever reads it later.")] = "",
+    as_json: Json = False,
+) -> None:
+    """Give back money of a payment, at most what came in and has not gone back yet."""
+    done = _work(lambda ctx, _: give_back(ctx, name, amount, reason))
+    value, currency = done.amount.major, done.amount.currency
+    about = {"id": name, "operation": f"op_{done.operation_id}", "amount": str(value), "currency": currency}
+    why = f": {done.evidence}" if done.evidence else ""
+    line = f"op_{done.operation_id}, giving back {value} {currency} of {name}, is {done.state}{why}."
+    Screen(as_json).result(about | {"state": done.state}, line)
+    _done(done.state not in (*OPEN, AttemptState.APPROVED))
+
+
+@app.command()
 def renew(
     subscription: str,
     mail: Annotated[bool, typer.Option("--mail/--no-mail", help="Send the customer the link.")] = True,
@@ -271,6 +362,20 @@ def renew(
     Screen(as_json).result({"subscription": subscription, "url": url}, url)
 
 
+@app.command("rotate-key")
+def rotate_key(as_json: Json = False) -> None:
+    """Seal everything with TURNUS_SECRET_KEY that TURNUS_SECRET_KEY_OLD has sealed."""
+
+    async def work(ctx: Context, _: Settings) -> tuple[dict[str, int], dict[str, int]]:
+        done = await rotate(ctx)
+        async with ctx.store.scan() as session:
+            return dict(done), dict(await left_to_rotate(ctx, session))
+
+    done, left = _work(work)
+    Screen(as_json).result({"sealed": done, "left": left}, _counts("Sealed anew", done) + _counts("Left", left))
+    _done(bool(left))
+
+
 @app.command()
 def serve(
     host: str = "127.0.0.1",
@@ -278,14 +383,18 @@ def serve(
     scheduler: Annotated[bool, typer.Option("--scheduler/--no-scheduler")] = True,
 ) -> None:
     """Serve web and scheduler; several machines may do so on one database."""
+    metrics = Metrics()
 
     async def work(ctx: Context, settings: Settings) -> None:
         with serving.listen(host, port) as listening:
             at = listening.getsockname()[1]
-            Screen(as_json=False).say(f"Serving {settings.public_url} at {host} port {at}; Ctrl-C ends it.")
-            await serving.serve(ctx, settings, listening, scheduler=scheduler)
+            screen = Screen(as_json=False)
+            screen.say(f"Serving {settings.public_url} at {host} port {at}; Ctrl-C ends it.")
+            if not await is_anybody_there(ctx):
+                screen.say(f"Nobody can sign in to the console yet; the first admin is made at {set_up_url(ctx)}")
+            await serving.serve(ctx, settings, listening, metrics, scheduler=scheduler)
 
-    _work(work)
+    _work(work, metrics)
 
 
 @app.command()
@@ -311,13 +420,44 @@ def demo(
 ) -> None:
     """Bill some months for a sample merchant through the sandbox gateways, and show what happened."""
     screen = Screen(as_json)
-    Screen.log("error")
+    open_logbook("error")
     if prepare is not None:
         environment = asyncio.run(demo_job.prepare(prepare, customers))
         screen.result(environment, "\n".join(f"{name}={value}" for name, value in environment.items()))
         return
     summary = asyncio.run(demo_job.play(customers, port, screen, serve=not no_serve))
     _done(bool(summary["doctor_breaches"]))
+
+
+@app.command()
+def bench(
+    database: Annotated[
+        str | None,
+        typer.Option(
+            "--database", envvar="TURNUS_DATABASE_URL", help="A PostgreSQL without a merchant, beside SQLite."
+        ),
+    ] = None,
+    subscriptions: Annotated[int, typer.Option("--subscriptions", min=1)] = 10_000,
+    charges: Annotated[int, typer.Option("--charges", min=1, help="For each gateway.")] = 5_000,
+    in_flight: Annotated[int, typer.Option("--in-flight", min=1, max=5000)] = 250,
+    latency_ms: Annotated[int, typer.Option("--latency-ms", min=1, help="Of the simulated gateways.")] = 200,
+    mails: Annotated[int, typer.Option("--mails", min=0, help="How many of a night's mails are delivered.")] = 1_000,
+    shared: Annotated[int, typer.Option("--shared", min=1, help="Subscriptions that several processes share.")] = 5_000,
+    only: Annotated[list[str] | None, typer.Option("--only", help=", ".join(bench_job.PARTS))] = None,
+    as_json: Json = False,
+) -> None:
+    """Measure invoicing, charging, whole nights, idle runs and the doctor, on databases of its own."""
+    screen = Screen(as_json)
+    open_logbook("error")
+    address = database if database and not Store(database).is_sqlite else None
+    parts = only or bench_job.PARTS
+    wanted = bench_job.Wanted(subscriptions, charges, in_flight, latency_ms, mails, shared, address, parts)
+    screen.figures(asyncio.run(bench_job.bench(wanted, screen.say)))
+
+
+app.add_typer(runs_app(_work), name="runs")
+app.add_typer(keys_app(_work, _merchant_id), name="keys")
+app.add_typer(users_app(_work, _merchant_id), name="users")
 
 
 def _counts(title: str, counts: dict[str, int]) -> str:

@@ -41,12 +41,14 @@ from billing.periods import Interval, Unit
 from billing.pricing import Terms
 from billing.services.context import Context
 from billing.services.founding import AccountFacts, MerchantFacts, PlanFacts, PriceFacts, SetupError, found, give_clock
+from billing.services.staffing import Person, make_first_admin
 from billing.services.subscribing import enrol
 from billing.services.verifying import offer_renewal
 from billing.store import bare_url
 from billing.web.pages import Demo, OpenLink
 from jobs.billing_run import run_all
 from jobs.deliver import deliver_all
+from jobs.demo_gateways import GATEWAYS
 from jobs.demo_people import people
 from jobs.demo_visitor import link_in, visit
 from jobs.doctor import examine
@@ -60,6 +62,8 @@ from jobs.showing import Screen
 from jobs.wiring import open_context, open_mailer
 
 MERCHANT: Final = "nordlicht"
+OPERATOR: Final = "operator@nordlicht.example"
+OPERATOR_PASSWORD: Final = "a fake demo password"  # noqa: S105 - it opens an invented merchant, on this machine alone
 TIMEZONE: Final = "Europe/Vienna"
 # The sandbox knows at once what it booked, so its doubts are asked about within seconds.
 SWIFT: Final = {"timeout_s": "5", "ask_delays_s": "1,2,4", "settle_s": "2"}
@@ -68,8 +72,8 @@ PORT: Final = 8000
 CHUNK: Final = 5_000
 BEGINS_ON: Final = date(2026, 12, 1)
 NIGHTS: Final = tuple(BEGINS_ON + timedelta(days=each) for each in (0, 3, 7, 14, 31, 62))
-LOST_ANSWERS: Final = 2
-LAST_DECLINES: Final = 4
+LOST_ANSWERS: Final = 1
+LAST_DECLINES: Final = 2
 RENEWALS: Final = 2
 VISITS_MAX: Final = 60
 
@@ -96,7 +100,7 @@ class _Stage:
 
     ctx: Context
     settings: Settings
-    gateway: SandboxGateway
+    gateways: dict[str, SandboxGateway]
     mailbox: Mailbox
     screen: Screen
     customers: int
@@ -112,7 +116,7 @@ async def play(customers: int, port: int | None, screen: Screen, *, serve: bool)
             settings = _settings(Path(folder), smtp_url, listening.getsockname()[1])
             await migrations.upgrade(settings.database_url)
             async with open_context(settings) as ctx:
-                stage = _Stage(ctx, settings, gateways["mpay24"], mailbox, screen, customers)
+                stage = _Stage(ctx, settings, gateways, mailbox, screen, customers)
                 routers = (mailbox_router(mailbox), _demo_router(stage))
                 async with serving(ctx, listening, routers):
                     summary = await _perform(stage)
@@ -135,6 +139,7 @@ def _listen(port: int | None) -> socket.socket:
 async def _look_around(screen: Screen, public_url: str) -> None:
     """Wait for Ctrl-C or a signal like it, which is how the demo is meant to end."""
     screen.say(f"Open {public_url}/demo to look around; Ctrl-C ends it.")
+    screen.say(f"The console is at {public_url}/console: sign in as {OPERATOR}, password {OPERATOR_PASSWORD!r}.")
     if me := asyncio.current_task():
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, me.cancel)
     with suppress(asyncio.CancelledError):
@@ -152,9 +157,9 @@ async def prepare(folder: Path, customers: int) -> dict[str, str]:
     await _refuse_others_data(settings)
     await migrations.upgrade(settings.database_url)
     async with sandbox(folder) as gateways, open_context(settings) as ctx:
-        merchant_id = await _found(ctx, gateways["mpay24"])
+        merchant_id = await _found(ctx, gateways)
         today = day_in(TIMEZONE, ctx.clock.now())
-        await _enrol(ctx, gateways["mpay24"], merchant_id, customers, today)
+        await _enrol(ctx, gateways, merchant_id, customers, today)
     return {
         "TURNUS_DATABASE_URL": settings.database_url,
         "TURNUS_SECRET_KEY": settings.secret_key,
@@ -162,6 +167,7 @@ async def prepare(folder: Path, customers: int) -> dict[str, str]:
         "TURNUS_PUBLIC_URL": settings.public_url,
         "TURNUS_TIMEZONE": settings.timezone,
         "TURNUS_LEASE_S": str(settings.lease_s),
+        "TURNUS_GATEWAYS_AT_PRIVATE_ADDRESSES": "true",
     }
 
 
@@ -174,6 +180,7 @@ def _settings(folder: Path, smtp_url: str, port: int, database_url: str | None =
         public_url=f"http://127.0.0.1:{port}",
         timezone=TIMEZONE,
         lease_s=LEASE_S,
+        gateways_at_private_addresses=True,
     )
 
 
@@ -198,8 +205,8 @@ async def _refuse_others_data(settings: Settings) -> None:
 # --- the sample merchant ----------------------------------------------------
 
 
-async def _found(ctx: Context, gateway: SandboxGateway) -> int:
-    credentials = gateway.credentials | SWIFT
+async def _found(ctx: Context, gateways: dict[str, SandboxGateway]) -> int:
+    accounts = tuple(AccountFacts(name, name, gateways[name].credentials | SWIFT) for name in GATEWAYS)
     return await found(
         ctx,
         MerchantFacts(
@@ -213,10 +220,17 @@ async def _found(ctx: Context, gateway: SandboxGateway) -> int:
             number_prefix="NA",
             mail_from="rechnung@nordlicht.example",
             timezone=TIMEZONE,
-            accounts=(AccountFacts("mpay24", "mpay24", credentials),),
+            accounts=accounts,
             plans=(_team(), _solo()),
         ),
     )
+
+
+async def _let_operator_in(ctx: Context) -> None:
+    """Make the one user of the demo's console."""
+    hashed = await ctx.passwords.hash(OPERATOR_PASSWORD)
+    async with ctx.store.write() as session:
+        await make_first_admin(ctx, session, Person(OPERATOR, "Olga Operator"), hashed)
 
 
 def _team() -> PlanFacts:
@@ -235,10 +249,11 @@ def _terms(minor: int, unit: Unit) -> Terms:
     return Terms(Money(minor, "EUR"), Interval(unit), tax_rate_bp=2000)
 
 
-async def _enrol(ctx: Context, gateway: SandboxGateway, merchant_id: int, count: int, today: date) -> None:
+async def _enrol(ctx: Context, gateways: dict[str, SandboxGateway], merchant_id: int, count: int, today: date) -> None:
     for start in range(0, count, CHUNK):
-        chunk = list(people(min(CHUNK, count - start), "mpay24", today, start))
-        await gateway.store_profiles([person.stored for person in chunk])
+        chunk = list(people(min(CHUNK, count - start), today, start))
+        for name in GATEWAYS:
+            await gateways[name].store_profiles([each.stored for each in chunk if each.gateway == name and each.stored])
         await enrol(ctx, merchant_id, [person.subscriber for person in chunk])
 
 
@@ -246,22 +261,25 @@ async def _enrol(ctx: Context, gateway: SandboxGateway, merchant_id: int, count:
 
 
 async def _perform(stage: _Stage) -> Summary:
-    merchant_id = await _found(stage.ctx, stage.gateway)
+    merchant_id = await _found(stage.ctx, stage.gateways)
+    await _let_operator_in(stage.ctx)
     await give_clock(stage.ctx, MERCHANT, TestClock(name="demo", now_at=_at(BEGINS_ON, 1)))
-    await _enrol(stage.ctx, stage.gateway, merchant_id, stage.customers, BEGINS_ON)
-    await stage.gateway.set_faults([_fault("drop_after_booking", LOST_ANSWERS)])
+    await _enrol(stage.ctx, stage.gateways, merchant_id, stage.customers, BEGINS_ON)
+    for name, gateway in stage.gateways.items():
+        await gateway.set_faults([_fault(name, "drop_after_booking", LOST_ANSWERS)])
     for night in NIGHTS[:-1]:
         await _night(stage, night)
         await _morning(stage, night)
         await _afternoon(stage, night)
-    await stage.gateway.set_faults([_fault("decline:DECLINED", LAST_DECLINES)])
+    for name, gateway in stage.gateways.items():
+        await gateway.set_faults([_fault(name, f"decline:{GATEWAYS[name].decline}", LAST_DECLINES)])
     await _night(stage, NIGHTS[-1])
     await _morning(stage, NIGHTS[-1])
     return await _summary(stage)
 
 
-def _fault(kind: str, times: int) -> dict[str, Any]:
-    return {"match": {"operation": "AcceptPayment"}, "fault": kind, "times": times}
+def _fault(name: str, kind: str, times: int) -> dict[str, Any]:
+    return {"match": {"operation": GATEWAYS[name].charge}, "fault": kind, "times": times}
 
 
 async def _night(stage: _Stage, night: date) -> None:
@@ -364,7 +382,15 @@ def _demo_router(stage: _Stage) -> APIRouter:
         summary = await _summary(stage)
         counts = tuple((name, count) for name, count in asdict(summary).items())
         links = tuple(await _open_links(stage.ctx))
-        page = Demo(merchant="Nordlicht Analytics", counts=counts, links=links, nights=NIGHTS, mails=summary.mailed)
+        page = Demo(
+            merchant="Nordlicht Analytics",
+            counts=counts,
+            links=links,
+            nights=NIGHTS,
+            mails=summary.mailed,
+            operator=OPERATOR,
+            password=OPERATOR_PASSWORD,
+        )
         return render(request, page)
 
     return router

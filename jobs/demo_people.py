@@ -5,38 +5,41 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
-from typing import Final
+from typing import Any, Final
 
 from billing.services.subscribing import Subscriber
+from jobs.demo_gateways import GATEWAYS, Fate, Stored
 
 _FIRST: Final = "Anna Tom Lena Max Sofia Paul Emma Felix Clara Jonas Mia Lukas Ida Noah Greta Ben Nora Emil".split()
 _LAST: Final = "Petersen Byrne Huber Novak Rossi Meyer Brandl Lindner Weber Jansen Moser Keller Gruber Dubois".split()
 _PLANS: Final = ("team/monthly", "team/monthly", "solo/monthly", "team/weekly", "solo/yearly")
-_GOOD: Final = "2912"
-# mPAY24's test system answers by the month of the card's expiry (docs.mpay24.com/docs/test-data).
-_DECLINED, _EXPIRED, _LATER = "2901", "2902", "2903"
-_VISA, _MASTERCARD, _IBAN = "4444333322221111", "5555444433331111", "AT771400000123456789"
+# Where ten customers in a row have left their card or account; the last is asked by PAYBACK PAY every time.
+_SPREAD: Final = "mpay24 payone paymentz mpay24 payone paymentz payone mpay24 paymentz computop".split()
+_FATES: Final = {2: Fate.DECLINED, 13: Fate.EXPIRED, 22: Fate.LATER}
 
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """A customer of the demo, and the profile that the sandbox keeps for them."""
+    """A customer of the demo, the gateway they pay through, and what its simulator keeps for them."""
 
     subscriber: Subscriber
-    stored: dict[str, str]
+    gateway: str
+    fate: Fate
+    stored: dict[str, Any]
 
 
-def people(count: int, account: str, today: date, start: int = 0) -> Iterator[Person]:
-    """Yield customers due today; about one in eight has a card that will be declined."""
+def people(count: int, today: date, start: int = 0) -> Iterator[Person]:
+    """Yield customers due today, spread over the gateways; about one in eight has a card that will be declined."""
     for number in range(start, start + count):
-        yield _person(number, account, today)
+        yield _person(number, today)
 
 
-def _person(number: int, account: str, today: date) -> Person:
+def _person(number: int, today: date) -> Person:
     reference = f"C{number + 1:07d}"
     name = f"{_FIRST[number % len(_FIRST)]} {_LAST[(number // 3) % len(_LAST)]}"
-    stored = _stored(number, reference, name)
-    kind = "debit" if stored["kind"] == "ELV" else "card"
+    gateway = _SPREAD[(number + number // len(_SPREAD)) % len(_SPREAD)]
+    fate = _FATES.get(number % 24, Fate.GOOD)
+    left = GATEWAYS[gateway].leave(number, reference, name, fate)
     english = number % 3 == 1
     subscriber = Subscriber(
         customer=reference,
@@ -48,27 +51,20 @@ def _person(number: int, account: str, today: date) -> Person:
         billed_until=today,
         language="en" if english else "de",
         country="IE" if english else "AT",
-        account=account,
-        profile=reference,
-        profile_kind=kind,
-        profile_brand=stored["brand"].title() if kind == "card" else "",
-        profile_last4=stored.get("identifier", stored.get("iban", ""))[-4:],
-        profile_expires_on=_end_of_month(stored["expiry"]) if kind == "card" else None,
+        account=gateway,
+        **_profile(left),
     )
-    return Person(subscriber, stored)
+    return Person(subscriber, gateway, fate, left.kept)
 
 
-def _stored(number: int, reference: str, name: str) -> dict[str, str]:
-    about = {"customer_id": reference, "name": name}
-    if number % 10 == 7:
-        return about | {"kind": "ELV", "brand": "HOBEX-AT", "iban": _IBAN}
-    brand, identifier = ("VISA", _VISA) if number % 2 else ("MASTERCARD", _MASTERCARD)
-    return about | {"kind": "CC", "brand": brand, "identifier": identifier, "expiry": _expiry(number)}
-
-
-def _expiry(number: int) -> str:
-    return {2: _DECLINED, 13: _EXPIRED, 22: _LATER}.get(number % 24, _GOOD)
-
-
-def _end_of_month(expiry: str) -> date:
-    return date(2000 + int(expiry[:2]), int(expiry[2:]), 28)
+def _profile(left: Stored) -> dict[str, Any]:
+    if not left.reference:
+        return {}
+    card = {"profile_expires_on": left.expires_on} if left.kind == "card" else {}
+    return card | {
+        "profile": left.reference,
+        "profile_kind": left.kind,
+        "profile_brand": left.brand,
+        "profile_last4": left.last4,
+        "first_transaction": left.first_transaction,
+    }

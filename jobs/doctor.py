@@ -6,17 +6,21 @@ A breach names the rows it is about. Nothing here repairs anything: a broken pro
 from __future__ import annotations
 
 import re
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from importlib.resources import files
+from time import monotonic
 from typing import Final
 
 from sqlalchemy import bindparam, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from billing.models import Attempt, Message, Notification, table
+from billing.models import Attempt, Message, Notification, WebhookDelivery, table
 from billing.models.base import Instant
 from billing.services.context import Context
+from billing.services.rotating import left_to_rotate
 from billing.store import after_s
 
 IDS_SHOWN: Final = 20
@@ -65,13 +69,24 @@ def checks() -> list[Check]:
     return [Check(int(number), name, sql.strip().rstrip(";")) for number, name, sql in _HEADER.findall(sheet)]
 
 
-async def examine(ctx: Context) -> list[Breach]:
-    """Run every check and return what is broken; an empty list is a clean bill of health."""
-    async with ctx.store.read() as session:
-        ago = select(after_s(-3600).label("hour_ago"), after_s(-86400).label("day_ago"))
+async def examine(ctx: Context, timed: Callable[[Check, float], None] | None = None) -> list[Breach]:
+    """Run every check and return what is broken; an empty list is a clean bill of health.
+
+    `timed` is told how many seconds each took.
+    """
+    async with ctx.store.scan() as session:
+        ago = select(
+            after_s(-3600).label("hour_ago"), after_s(-86400).label("day_ago"), after_s(-7 * 86400).label("week_ago")
+        )
         times = dict((await session.execute(ago)).mappings().one())
-        breaches = [await _run(session, check, times) for check in checks()]
+        breaches = []
+        for check in checks():
+            begun = monotonic()
+            breaches.append(await _run(session, check, times))
+            if timed is not None:
+                timed(check, monotonic() - begun)
         breaches.append(await _look_for_card_numbers(session))
+        breaches.append(await _look_for_former_key(ctx, session))
     return [breach for breach in breaches if breach.count]
 
 
@@ -90,11 +105,19 @@ async def _look_for_card_numbers(session: AsyncSession) -> Breach:
     return Breach(8, "a text holds what looks like a card number", len(found), tuple(found[:IDS_SHOWN]))
 
 
+async def _look_for_former_key(ctx: Context, session: AsyncSession) -> Breach:
+    """Name the tables in which the former secret key has still sealed something, while there is one."""
+    left = await left_to_rotate(ctx, session) if ctx.vault.is_rotating else Counter[str]()
+    ids = tuple(f"{name} ({count})" for name, count in left.items())
+    return Breach(8, "the former secret key is still needed until `turnus rotate-key` is done", left.total(), ids)
+
+
 _DIGITS: Final = re.compile(r"(?<!\d)[3-6]\d{14,15}(?!\d)")
 _OUTSIDE_TEXTS: Final = (
     ("not", table(Notification).c.query, table(Notification).c.id),
     ("att", table(Attempt).c.evidence, table(Attempt).c.id),
     ("msg", table(Message).c.context, table(Message).c.id),
+    ("delivery", table(WebhookDelivery).c.answer, table(WebhookDelivery).c.id),
 )
 
 

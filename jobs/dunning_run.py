@@ -24,6 +24,8 @@ async def dun_all(ctx: Context, on: date | None = None, merchant: str | None = N
     """Take every step due on the day; raises `RunRefusedError` for a future day of a live merchant."""
     report = DunningReport()
     for row, moment in await merchants_on(ctx, on, merchant):
+        if ctx.leaving:
+            break
         report.steps += await take_steps(ctx, row["id"], moment)
         await charge_ready(ctx, row["id"], report.settled.update)
     return report

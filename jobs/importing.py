@@ -90,6 +90,8 @@ COLUMNS: Final[Mapping[str, _Column]] = {
     "profile_expires_on": _Column(_day),
     "mandate_reference": _Column(_text(35)),
     "mandate_signed_on": _Column(_day),
+    "first_transaction": _Column(_text(64)),
+    "scheme_reference": _Column(_text(250)),
 }
 
 

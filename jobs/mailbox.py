@@ -10,6 +10,7 @@ from datetime import datetime
 from email import message_from_bytes
 from email.message import EmailMessage
 from email.policy import default
+from typing import Protocol
 
 from aiosmtpd.smtp import SMTP, Envelope, Session
 from fastapi import APIRouter, HTTPException, Request
@@ -51,8 +52,16 @@ class Mailbox:
         return "250 taken"
 
 
+class MailHandler(Protocol):
+    """Takes mails."""
+
+    async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802
+        """Take a mail and return what the server says."""
+        ...
+
+
 @asynccontextmanager
-async def receiving(mailbox: Mailbox) -> AsyncIterator[str]:
+async def receiving(mailbox: MailHandler) -> AsyncIterator[str]:
     """Take mails on a free port of this machine while the block lasts, and give the address."""
     loop = asyncio.get_running_loop()
     server = await loop.create_server(lambda: SMTP(mailbox, hostname="localhost", loop=loop), "127.0.0.1", 0)

@@ -44,6 +44,12 @@ SELECT 'att_' || CAST(a.id AS VARCHAR(20)) AS id FROM attempt a
 WHERE a.state IN ('sent', 'pending', 'unknown')
 AND COALESCE(a.ask_at, a.lease_until) < :hour_ago;
 
+-- promise 3: a refund, capture or reversal is in doubt or overdue by an hour, and nobody is told
+SELECT 'op_' || CAST(o.id AS VARCHAR(20)) AS id FROM operation o
+WHERE ((o.state IN ('sent', 'pending', 'unknown') AND o.ask_at IS NULL)
+       OR (o.state IN ('created', 'sent', 'pending', 'unknown') AND o.ask_at < :hour_ago))
+AND NOT EXISTS (SELECT 1 FROM task WHERE task.state = 'open' AND task.subject = 'op_' || CAST(o.id AS VARCHAR(20)));
+
 -- promise 3: a notification was stored an hour ago and not settled
 SELECT 'not_' || CAST(n.id AS VARCHAR(20)) AS id FROM notification n
 WHERE n.state = 'received' AND n.received_at < :hour_ago;
@@ -95,9 +101,21 @@ LEFT JOIN (SELECT customer_id, currency, SUM(total_minor) AS minor FROM invoice
 ON o.customer_id = c.customer_id AND o.currency = c.currency
 WHERE c.minor <> COALESCE(o.minor, 0);
 
+-- promise 7: an invoice is not in the ledger
+SELECT 'inv_' || CAST(i.id AS VARCHAR(20)) AS id FROM invoice i
+WHERE NOT EXISTS (SELECT 1 FROM posting p WHERE p.invoice_id = i.id AND p.account = 'receivable');
+
 -- promise 8: credentials or a profile are not sealed
 SELECT 'acc_' || CAST(id AS VARCHAR(20)) AS id FROM gateway_account WHERE sealed_credentials LIKE '{%'
 UNION ALL SELECT 'pro_' || CAST(id AS VARCHAR(20)) AS id FROM profile WHERE LENGTH(sealed_reference) < 40;
+
+-- promise 8: what opens or repeats a payment is not sealed
+SELECT 'att_' || CAST(attempt_id AS VARCHAR(20)) AS id FROM checkout
+WHERE sealed_url LIKE 'http%' OR sealed_url LIKE '{%' OR sealed_fields LIKE '{%';
+
+-- promise 9: a profile is stored for another customer than the one who allowed it
+SELECT 'pro_' || CAST(p.id AS VARCHAR(20)) AS id FROM profile p JOIN mandate m ON m.profile_id = p.id
+WHERE p.customer_id <> m.customer_id;
 
 -- promise 9: one thing has two live pay-links
 SELECT MAX('lnk_' || CAST(id AS VARCHAR(20))) AS id FROM pay_link WHERE superseded_at IS NULL
@@ -113,9 +131,36 @@ SELECT 'inv_' || CAST(i.id AS VARCHAR(20)) AS id FROM invoice i
 WHERE i.state = 'open' AND i.next_step IS NULL AND NOT EXISTS (SELECT 1 FROM task WHERE task.state = 'open' AND task.subject = 'inv_' || CAST(i.id AS VARCHAR(20)))
 AND NOT EXISTS (SELECT 1 FROM charge_right r WHERE r.owed_kind = 'invoice' AND r.owed_id = i.id);
 
+-- promise 10: a customer allowed us to keep a card or account a day ago, and nobody knows of one nor is told
+SELECT 'att_' || CAST(a.id AS VARCHAR(20)) AS id FROM mandate m JOIN attempt a ON a.id = m.attempt_id
+WHERE a.state = 'approved' AND m.profile_id IS NULL AND a.sent_at < :day_ago
+AND NOT EXISTS (SELECT 1 FROM task WHERE task.kind = 'profile'
+                AND task.subject IN ('att_' || CAST(a.id AS VARCHAR(20)), 'cus_' || CAST(a.customer_id AS VARCHAR(20))));
+
 -- promise 10: a subscription set aside by a run waits for nobody
 SELECT 'sub_' || CAST(d.subscription_id AS VARCHAR(20)) AS id FROM decision d
 WHERE NOT EXISTS (SELECT 1 FROM task WHERE task.subject = 'sub_' || CAST(d.subscription_id AS VARCHAR(20)));
+
+-- promise 10: an event was not queued for delivery to anybody
+SELECT v.uid AS id FROM event v WHERE NOT EXISTS (SELECT 1 FROM webhook_delivery d WHERE d.event_id = v.id);
+
+-- promise 10: an event should have been told an hour ago, and nobody is at it
+SELECT v.uid AS id FROM webhook_delivery d JOIN event v ON v.id = d.event_id
+JOIN webhook_endpoint e ON e.id = d.endpoint_id AND e.state = 'enabled'
+WHERE d.state = 'queued' AND d.next_try_at < :hour_ago AND (e.rest_until IS NULL OR e.rest_until < :hour_ago);
+
+-- promise 10: an event was given up, and nobody was told
+SELECT v.uid AS id FROM webhook_delivery d JOIN event v ON v.id = d.event_id
+WHERE d.state = 'failed' AND NOT EXISTS (SELECT 1 FROM task WHERE task.kind = 'webhook_event' AND task.subject = v.uid);
+
+-- promise 10: an endpoint took nothing for days, and nobody is told
+SELECT 'hook_' || CAST(e.id AS VARCHAR(20)) AS id FROM webhook_endpoint e
+WHERE (e.state = 'failed' OR (e.state = 'enabled' AND e.failing_since < :week_ago))
+AND NOT EXISTS (SELECT 1 FROM task WHERE task.state = 'open' AND task.subject = 'hook_' || CAST(e.id AS VARCHAR(20)));
+
+-- promise 8: a secret that events are signed with is not sealed
+SELECT 'hook_' || CAST(id AS VARCHAR(20)) AS id FROM webhook_endpoint
+WHERE sealed_secret LIKE 'whsec%' OR sealed_old_secret LIKE 'whsec%';
 
 -- promise 11: a customer was mailed about a charge that the gateway refused because of us
 SELECT 'msg_' || CAST(m.id AS VARCHAR(20)) AS id FROM message m

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
 from dataclasses import dataclass, field
 from time import monotonic
@@ -14,6 +13,7 @@ from billing.services.hearing import settle_waiting
 from billing.services.operating import run_operations
 from billing.services.reconciling import ask_about_doubts, doubts_left
 from billing.services.recovering import try_unsent_again
+from billing.services.refunding import give_back_surplus
 from jobs.billing_run import merchants_on
 
 
@@ -39,9 +39,9 @@ async def reconcile(ctx: Context, wait_s: float = 0, *, send: bool = False) -> R
         await _once(ctx, report, send=send)
         report.in_doubt, report.next_ask_in_s = await doubts_left(ctx)
         left_s = until - monotonic()
-        if not report.in_doubt or report.next_ask_in_s is None or report.next_ask_in_s > left_s:
+        if ctx.leaving or not report.in_doubt or report.next_ask_in_s is None or report.next_ask_in_s > left_s:
             return report
-        await asyncio.sleep(max(0.2, report.next_ask_in_s))
+        await ctx.leaving.wait(max(0.2, report.next_ask_in_s))
 
 
 async def _once(ctx: Context, report: ReconcileReport, *, send: bool) -> None:
@@ -50,6 +50,7 @@ async def _once(ctx: Context, report: ReconcileReport, *, send: bool) -> None:
     report.attempts.update(found)
     if send and found[AttemptState.NOT_SENT]:
         await _send_what_never_left(ctx, report)
+    await give_back_surplus(ctx)
     report.operations += await run_operations(ctx)
 
 

@@ -24,18 +24,33 @@ class SandboxGateway:
 
     base_url: str
     credentials: dict[str, str]
+    process_id: int = 0
 
-    async def store_profiles(self, profiles: list[dict[str, str]]) -> None:
-        """Store profiles directly, as customers' earlier visits would have."""
-        await self._post("profiles", profiles)
+    async def store_profiles(self, profiles: list[dict[str, str]]) -> list[dict[str, Any]]:
+        """Store profiles directly, as customers' earlier visits would have, and return what is told of each."""
+        told: list[dict[str, Any]] = (await self._post("profiles", profiles)).get("profiles", [])
+        return told
 
     async def set_faults(self, rules: list[dict[str, Any]]) -> None:
         """Break things by rule; an empty list heals them."""
         await self._post("faults", rules)
 
-    async def _post(self, what: str, content: Any) -> None:
+    async def reset(self) -> None:
+        """Empty the simulator: bookings, profiles and faults."""
+        await self._post("reset", None)
+
+    async def bookings(self) -> list[dict[str, Any]]:
+        """Return every booking, oldest first."""
         async with httpx.AsyncClient(timeout=60) as client:
-            (await client.post(f"{self.base_url}/_sandbox/{what}", json=content)).raise_for_status()
+            answer = (await client.get(f"{self.base_url}/_sandbox/ledger")).raise_for_status().json()
+        booked: list[dict[str, Any]] = answer["transactions"]
+        return booked
+
+    async def _post(self, what: str, content: Any) -> Any:
+        async with httpx.AsyncClient(timeout=60) as client:
+            answer = await client.post(f"{self.base_url}/_sandbox/{what}", json=content)
+        shown = answer.raise_for_status().json()
+        return shown if isinstance(shown, dict) else {}
 
 
 @asynccontextmanager
@@ -70,4 +85,5 @@ async def _gateways(process: asyncio.subprocess.Process, complaints: asyncio.Tas
     line = await process.stdout.readline() if process.stdout else b""
     if not line:
         raise SandboxError(await complaints or f"the sandbox ended with exit status {await process.wait()}")
-    return {name: SandboxGateway(**about) for name, about in json.loads(line)["gateways"].items()}
+    told = json.loads(line)["gateways"]
+    return {name: SandboxGateway(**about, process_id=process.pid) for name, about in told.items()}

@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 import socket
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from typing import Final
 
 import uvicorn
-from fastapi import APIRouter, FastAPI
+from fastapi import APIRouter
+from sqlalchemy import select
+from starlette.types import ASGIApp
 
+import migrations
+from billing.models import GatewayAccount, table
 from billing.services.context import Context
+from billing.services.leaving import Leaving
 from billing.web.app import create_app
+from billing.web.health import Check
+from billing.web.requests import Recorded
+from jobs.explain import explain
+from jobs.metrics import Metrics, metrics_app
 from jobs.scheduler import scheduled
 from jobs.settings import Settings
-from jobs.wiring import open_mailer
+from jobs.wiring import open_courier, open_mailer
 
 BACKLOG: Final = 2048
 
@@ -40,27 +49,63 @@ def listen(host: str, port: int) -> socket.socket:
     return listening
 
 
-async def serve(ctx: Context, settings: Settings, listening: socket.socket, *, scheduler: bool) -> None:
+async def serve(
+    ctx: Context, settings: Settings, listening: socket.socket, metrics: Metrics, *, scheduler: bool
+) -> None:
     """Serve until the process is told to stop; requests and work under way are let finish."""
 
     @asynccontextmanager
     async def living() -> AsyncIterator[None]:
-        async with open_mailer(settings) as mailer:
+        async with open_mailer(settings) as mailer, open_courier(settings) as courier:
             if not scheduler:
                 yield
                 return
-            async with scheduled(ctx, settings, mailer):
+            async with scheduled(ctx, settings, mailer, courier):
                 yield
 
-    server = _server(create_app(ctx, lifespan=living))
-    with _stopped_by_signals(server):
-        await server.serve(sockets=[listening])
+    checks: dict[str, Check] = {"schema": partial(_has_our_schema, ctx), "secret_key": partial(_opens_credentials, ctx)}
+    app = create_app(ctx, lifespan=living, explain=explain, checks=checks)
+    server = _server(Recorded(app, metrics.request))
+    async with _figures(ctx, settings, metrics):
+        ending = asyncio.create_task(_end_with(server, ctx.leaving))
+        try:
+            await server.serve(sockets=[listening])
+        finally:
+            ending.cancel()
+
+
+@asynccontextmanager
+async def _figures(ctx: Context, settings: Settings, metrics: Metrics) -> AsyncIterator[None]:
+    """Serve the figures while the block lasts, if the settings say where."""
+    if settings.metrics_address is None:
+        yield
+        return
+    with listen(*settings.metrics_address) as listening:
+        async with _served(_server(metrics_app(ctx, metrics)), listening):
+            yield
+
+
+async def _has_our_schema(ctx: Context) -> bool:
+    async with ctx.store.read() as session:
+        return await migrations.fits(session)
+
+
+async def _opens_credentials(ctx: Context) -> bool:
+    """Answer whether the secret key is the one that the database was written with."""
+    async with ctx.store.read() as session:
+        sealed = (await session.execute(select(table(GatewayAccount).c.sealed_credentials).limit(1))).scalar()
+    return sealed is None or bool(ctx.vault.unseal(sealed))
 
 
 @asynccontextmanager
 async def serving(ctx: Context, listening: socket.socket, routers: Sequence[APIRouter] = ()) -> AsyncIterator[None]:
     """Serve the web alone while the block lasts; a signal ends the block, and that the serving."""
-    server = _server(create_app(ctx, routers=routers))
+    async with _served(_server(create_app(ctx, routers=routers, explain=explain)), listening):
+        yield
+
+
+@asynccontextmanager
+async def _served(server: uvicorn.Server, listening: socket.socket) -> AsyncIterator[None]:
     task = asyncio.create_task(server.serve(sockets=[listening]))
     try:
         yield
@@ -77,19 +122,11 @@ class _Server(uvicorn.Server):
         yield
 
 
-@contextmanager
-def _stopped_by_signals(server: uvicorn.Server) -> Iterator[None]:
-    """Let a signal end the serving, and a second Ctrl-C the waiting for what is under way."""
-    loop, numbers = asyncio.get_running_loop(), (signal.SIGINT, signal.SIGTERM)
-    for number in numbers:
-        loop.add_signal_handler(number, server.handle_exit, number, None)
-    try:
-        yield
-    finally:
-        for number in numbers:
-            loop.remove_signal_handler(number)
+async def _end_with(server: uvicorn.Server, leaving: Leaving) -> None:
+    await leaving.wait()
+    server.should_exit = True
 
 
-def _server(app: FastAPI) -> uvicorn.Server:
+def _server(app: ASGIApp) -> uvicorn.Server:
     config = uvicorn.Config(app, log_config=None, access_log=False, server_header=False, timeout_keep_alive=30)
     return _Server(config)

@@ -76,6 +76,18 @@ class _Account(_Strict):
     credentials: dict[str, str]
 
 
+class _Brakes(_Strict):
+    """Thresholds of a run; those that are not given are `billing.brakes.Brakes`' own, and 0 switches one off."""
+
+    slice_charges: Annotated[int, Field(ge=1)] | None = None
+    least_charges: Annotated[int, Field(ge=1)] | None = None
+    declined_percent: Annotated[int, Field(ge=0, le=100)] | None = None
+    failed_percent: Annotated[int, Field(ge=0, le=100)] | None = None
+    growth_percent: Annotated[int, Field(ge=0)] | None = None
+    charges_max: Annotated[int, Field(ge=0)] | None = None
+    amount_minor_max: Annotated[int, Field(ge=0)] | None = None
+
+
 class _Merchant(_Strict):
     reference: _Reference
     name: Annotated[str, Field(min_length=1, max_length=100)]
@@ -85,6 +97,7 @@ class _Merchant(_Strict):
     timezone: Annotated[str, AfterValidator(_zone)] = "Europe/Vienna"
     language: Literal["en", "de"] = "en"
     country: Annotated[str, Field(pattern=r"^([A-Z]{2})?$")] = ""
+    currency: Annotated[str, Field(pattern=r"^([A-Z]{3})?$")] = ""
     place: str = ""
     legal_line: str = ""
     reply_to: Annotated[str, Field(pattern=r"^([^@\s]+@[^@\s]+)?$")] = ""
@@ -97,6 +110,9 @@ class _Merchant(_Strict):
     verification_minor: Annotated[int, Field(ge=1, le=1000)] = 10
     link_days: Annotated[int, Field(ge=1, le=365)] = 14
     catch_up: Literal["each", "approval"] = "each"
+    run_approval: bool = False
+    brakes: _Brakes | None = None
+    surplus: Literal["ask", "refund"] = "ask"
 
 
 class _File(_Strict):
@@ -129,6 +145,8 @@ def _facts(path: Path, file: _File) -> MerchantFacts:
     accounts = tuple(_account(path, place, each) for place, each in enumerate(file.gateway_account))
     plans = tuple(_plan(path, place, each) for place, each in enumerate(file.plan))
     about: dict[str, Any] = file.merchant.model_dump()
+    if about["brakes"] is not None:
+        about["brakes"] = {name: value for name, value in about["brakes"].items() if value is not None}
     return MerchantFacts(**about, accounts=accounts, plans=plans)
 
 

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import json
-import logging
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Final
 
-import structlog
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from jobs.bench_meters import Figure, shown
 from jobs.billing_run import Progress as RunProgress
 from jobs.billing_run import Report
 from jobs.doctor import Breach
 
+FIGURES_WIDE: Final = 150
 _COLUMNS = ("due", "invoiced", "charged", "declined", "pending", "unknown", "skipped")
 
 
@@ -30,14 +29,6 @@ class Screen:
         self.out = Console(highlight=False, soft_wrap=True)
         self.err = Console(stderr=True, highlight=False)
 
-    @staticmethod
-    def log(level: str) -> None:
-        """Write structured logs to standard error, from the level on."""
-        structlog.configure(
-            wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
-            logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-        )
-
     def result(self, about: Mapping[str, Any], words: str) -> None:
         """Show a result: as one JSON object, or in words."""
         if self.as_json:
@@ -47,7 +38,7 @@ class Screen:
 
     def say(self, words: str) -> None:
         """Tell a person how it goes."""
-        self.err.print(words, markup=False)
+        self.err.print(words, markup=False, soft_wrap=True)
 
     def reports(self, reports: Sequence[Report], *, dry_run: bool) -> None:
         """Show what runs did, or would do."""
@@ -80,6 +71,13 @@ class Screen:
             )
         kept = len(promises) - len({breach.promise for breach in breaches})
         self.out.print(f"{kept} of {len(promises)} promises kept.")
+
+    def figures(self, figures: Sequence[Figure]) -> None:
+        """Show what was measured, each beside its baseline."""
+        if self.as_json:
+            self.result({"figures": [figure.as_json() for figure in figures]}, "")
+        else:
+            self.out.print(shown(figures), soft_wrap=False, width=max(self.out.width, FIGURES_WIDE))
 
     @contextmanager
     def run_progress(self) -> Iterator[RunProgress]:

@@ -8,7 +8,9 @@ from sqlalchemy import exists, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from billing.models import Merchant, Run, RunState, table
+from billing.services.answering import forget_answers
 from billing.services.context import Context, Moment, moments
+from billing.services.listening import forget_events
 from jobs.billing_run import run_all
 from jobs.dunning_run import dun_all
 from jobs.settings import Settings
@@ -20,8 +22,11 @@ async def work_of_the_hour(ctx: Context, settings: Settings) -> None:
     """Run and dun for every merchant whose hour has come.
 
     The run of a day is begun once, from the hour on; one that was left unfinished is joined at any
-    time, whoever began it. Dunning takes what is due from its hour on, each tick finding less.
+    time, whoever began it. Dunning takes what is due from its hour on, each tick finding less. Answers that the
+    API need not repeat any more, and events of long ago, are forgotten at every tick.
     """
+    await forget_answers(ctx)
+    await forget_events(ctx)
     for reference, moment, must_run in await _merchants(ctx, settings):
         if must_run:
             await run_all(ctx, merchant=reference, once=True)

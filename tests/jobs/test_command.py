@@ -144,6 +144,24 @@ def test_explain_tells_the_story_by_any_name(lite: Shell, sandbox: Sandbox) -> N
     assert lite("explain", "att_1").out.startswith("Attempt 1 (att_1, INV-")
 
 
+def test_money_goes_back_by_the_command_once_and_never_too_much(lite: Shell, sandbox: Sandbox) -> None:
+    lite.set_up(sandbox)
+    stored(sandbox, 1)
+    lite.enrol(row(1))
+    lite("run", "--on", "2060-01-31")
+
+    part = lite("refund", "att_1", "--amount", "10.00", "--reason", "goodwill", "--json")
+    said = {"id": "att_1", "operation": "op_1", "amount": "10.00", "currency": "EUR", "state": "approved"}
+    assert (part.status, part.json) == (0, said)
+    assert "more than the 15.00 EUR" in lite("refund", "att_1", "--amount", "15.01").refusal
+    assert lite("refund", "att_1").out == "op_2, giving back 15.00 EUR of att_1, is approved.\n"
+    assert "nothing of att_1 is left to give back" in lite("refund", "att_1").refusal
+    lite.set(OPERATOR="anna")
+    assert "att_1 is not in doubt: it is approved" in lite("settle", "att_1", "--not-booked", "--proof", "x").refusal
+    assert lite("explain", "op_1").out.endswith("It was wanted because: goodwill.\n")
+    assert lite("doctor").status == 0
+
+
 def test_renew_gives_the_address_and_mails_it_unless_told_not_to(lite: Shell, sandbox: Sandbox) -> None:
     lite.set_up(sandbox)
     stored(sandbox, 1)
@@ -163,7 +181,7 @@ def test_mails_that_nobody_takes_stay_queued(lite: Shell, sandbox: Sandbox) -> N
     lite.enrol(row(1))
     lite("run", "--on", "2060-01-31")
     said = lite("deliver", "--json")
-    assert (said.status, said.json) == (0, {"messages": {"queued": 1}})
+    assert (said.status, said.json) == (0, {"messages": {"queued": 1}, "webhooks": {}})
 
 
 def test_missed_nights_are_caught_up_one_invoice_for_each_period(lite: Shell, sandbox: Sandbox) -> None:
@@ -207,3 +225,20 @@ def test_the_day_given_is_the_day_billed(lite: Shell, sandbox: Sandbox) -> None:
     assert lite("run", "--on", "2060-02-28", "--json").json["due"] == 0
     said = lite("run", "--on", "2060-03-01", "--json").json
     assert (said["due"], said["runs"][0]["on"]) == (1, str(date(2060, 3, 1)))
+
+
+def test_the_secret_key_is_exchanged_by_two_settings_and_one_command(shell: Shell, sandbox: Sandbox) -> None:
+    shell.set_up(sandbox)
+    stored(sandbox, 1)
+    shell.enrol(row(1))
+    shell.set(SECRET_KEY_OLD=shell.setting("SECRET_KEY"), SECRET_KEY="a new secret key, long enough for tests")
+    told = shell("doctor", "--json")
+    assert told.status == 1
+    assert [breach["ids"] for breach in told.json["breaches"]] == [["gateway_account (1)", "profile (1)"]]
+
+    assert shell("rotate-key", "--json").json == {"sealed": {"gateway_account": 1, "profile": 1}, "left": {}}
+    assert shell("rotate-key").out == "Sealed anew: none.\nLeft: none.\n"
+    shell.set(SECRET_KEY_OLD="")
+    assert shell("doctor").status == 0
+    assert shell("run", "--on", "2060-01-31", "--json").json["charged"] == 1
+    assert shell("rotate-key").refusal.startswith("turnus: TURNUS_SECRET_KEY_OLD is not set; ")

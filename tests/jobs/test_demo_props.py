@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import date
 from email.message import EmailMessage
 from pathlib import Path
@@ -11,6 +12,8 @@ from aiosmtplib import send
 
 from billing.web.app import create_app
 from billing.web.pages import MAIL_POLICY
+from gateways import registry
+from jobs.demo_gateways import GATEWAYS, Fate
 from jobs.demo_people import people
 from jobs.demo_visitor import link_in
 from jobs.mailbox import Mailbox, mailbox_router, receiving
@@ -22,20 +25,24 @@ DAY = date(2026, 12, 1)
 
 
 def test_the_same_number_is_always_the_same_person() -> None:
-    every = list(people(60, "main", DAY))
-    assert every[20:40] == list(people(20, "main", DAY, start=20))
+    every = list(people(60, DAY))
+    assert every[20:40] == list(people(20, DAY, start=20))
     assert len({person.subscriber.subscription for person in every}) == 60
     assert len({person.subscriber.email for person in every}) == 60
 
 
-def test_some_people_have_cards_that_will_be_declined_and_some_pay_by_debit() -> None:
-    every = list(people(240, "main", DAY))
-    declined = [person for person in every if person.stored.get("expiry", "2912") != "2912"]
-    assert 20 <= len(declined) <= 40
-    assert {person.stored["kind"] for person in every} == {"CC", "ELV"}
+def test_people_are_spread_over_every_gateway_there_is() -> None:
+    spread = Counter(person.gateway for person in people(240, DAY))
+    assert set(spread) == set(GATEWAYS) == set(registry.GATEWAYS)
+    assert min(spread.values()) >= 24
+
+
+def test_some_people_have_cards_that_will_be_declined_and_some_pay_by_debit_or_by_link() -> None:
+    every = list(people(240, DAY))
+    assert 20 <= sum(person.fate is not Fate.GOOD for person in every) <= 40
+    assert {person.subscriber.profile_kind for person in every if person.gateway == "mpay24"} == {"card", "debit"}
     for person in every:
-        last4 = person.stored.get("identifier", person.stored.get("iban", ""))[-4:]
-        assert person.subscriber.profile_last4 == last4
+        assert bool(person.subscriber.profile) == bool(person.stored) == (person.gateway != "computop")
         assert person.subscriber.billed_until == person.subscriber.anchor_on == DAY
 
 

@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from billing.models import Attempt, Posting
+from billing.models import Attempt, Event, Posting
 from billing.services.verifying import offer_renewal
 from billing.store import Store
 from jobs.doctor import IDS_SHOWN, checks, examine
+from tests.billing.services.story import subscribed
 from tests.billing.services.support import START, TODAY, World, decline, lose_before, make_world
 from tests.crash.support import back_up, restore
 
@@ -73,6 +74,10 @@ PROVOCATIONS: dict[str, tuple[Provocation, str]] = {
         sql("UPDATE attempt SET ask_at = '2026-01-01 00:00:00.000000' WHERE id = 3"),
         "att_3",
     ),
+    "a refund, capture or reversal is in doubt or overdue by an hour, and nobody is told": (
+        sql("UPDATE operation SET state = 'unknown', ask_at = NULL"),
+        "op_1",
+    ),
     "a notification was stored an hour ago and not settled": (
         sql("UPDATE notification SET state = 'received', received_at = '2026-01-01 00:00:00.000000'"),
         "not_1",
@@ -100,9 +105,18 @@ PROVOCATIONS: dict[str, tuple[Provocation, str]] = {
         sql("UPDATE invoice SET state = 'void' WHERE id = 2"),
         "cus_2",
     ),
+    "an invoice is not in the ledger": (sql("DELETE FROM posting WHERE invoice_id = 2"), "inv_2"),
     "credentials or a profile are not sealed": (
         sql('UPDATE gateway_account SET sealed_credentials = \'{"password": "sesame"}\''),
         "acc_1",
+    ),
+    "what opens or repeats a payment is not sealed": (
+        sql('UPDATE checkout SET sealed_fields = \'{"card_form": "F-1"}\''),
+        "att_4",
+    ),
+    "a profile is stored for another customer than the one who allowed it": (
+        sql("UPDATE mandate SET customer_id = 2"),
+        "pro_1",
     ),
     "one thing has two live pay-links": (
         sql(
@@ -126,6 +140,33 @@ PROVOCATIONS: dict[str, tuple[Provocation, str]] = {
         ),
         "sub_1",
     ),
+    "a customer allowed us to keep a card or account a day ago, and nobody knows of one nor is told": (
+        sql(
+            "UPDATE mandate SET profile_id = NULL",
+            "UPDATE attempt SET sent_at = '2026-01-01 00:00:00.000000' WHERE id = 4",
+        ),
+        "att_4",
+    ),
+    "an event was not queued for delivery to anybody": (
+        sql("DELETE FROM webhook_delivery WHERE event_id = 1"),
+        "evt_1",
+    ),
+    "an event should have been told an hour ago, and nobody is at it": (
+        sql("UPDATE webhook_delivery SET next_try_at = '2026-01-01 00:00:00.000000' WHERE event_id = 1"),
+        "evt_1",
+    ),
+    "an event was given up, and nobody was told": (
+        sql("UPDATE webhook_delivery SET state = 'failed' WHERE event_id = 1"),
+        "evt_1",
+    ),
+    "an endpoint took nothing for days, and nobody is told": (
+        sql("UPDATE webhook_endpoint SET state = 'failed'"),
+        "hook_1",
+    ),
+    "a secret that events are signed with is not sealed": (
+        sql("UPDATE webhook_endpoint SET sealed_secret = 'whsec_AAAA'"),
+        "hook_1",
+    ),
     "a customer was mailed about a charge that the gateway refused because of us": (
         sql("UPDATE attempt SET state = 'refused' WHERE id = 2"),
         "msg_2",
@@ -142,12 +183,14 @@ PROVOCATIONS: dict[str, tuple[Provocation, str]] = {
 async def world(store: Store) -> World:
     """A sound database in which there is something of everything."""
     made = await make_world(store, customers=3)
+    await subscribed(made)
     made.bank.on("P2", decline())
     made.bank.on("P3", lose_before)
     await made.run()
     await offer_renewal(made.ctx, "S1", mail=False)
     await made.pay(2)
     await made.hear(made.bank.customer_pays(next(iter(made.bank.pages)), kind="reservation"))
+    await made.change(Event, 1, uid="evt_1")
     return made
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import migrations
 from tests.conftest import Databases
 from tests.jobs.conftest import HEADER, ROW, Shell, setup_text
 from tests.scenarios.stage import SECRET
@@ -79,7 +80,7 @@ def test_a_database_without_our_tables_wants_to_be_migrated_first(
             )
         assert list(bare.folder.iterdir()) == []
         assert list(tmp_path.glob("*.db")) == []
-        assert bare("migrate", "--json").json == {"revision": "first_tables"}
+        assert bare("migrate", "--json").json == {"revision": migrations.head()}
         assert bare("run", "--json").status == 0
 
 
@@ -101,6 +102,15 @@ def test_a_database_without_our_tables_wants_to_be_migrated_first(
         (["setup", "."], ".: Is a directory"),
         (["explain", "sub_4"], "nothing is called 'sub_4'"),
         (["renew", "S1"], "no subscription 'S1' with a stored profile"),
+        (["settle", "att_1"], "Missing option '--proof'"),
+        (["settle", "att_1", "--proof", "x"], "either --approved with the gateway's id of it, or --not-booked"),
+        (["settle", "att_1", "--proof", "x", "--not-booked", "--approved", "1"], "either --approved"),
+        (["settle", "inv_1", "--proof", "x", "--not-booked", "--by", "anna"], "'inv_1' names nothing"),
+        (["settle", "att_1", "--proof", " ", "--not-booked", "--by", "anna"], "--proof: say in at most"),
+        (["settle", "att_1", "--proof", "x", "--not-booked", "--by", "anna"], "there is no att_1"),
+        (["settle", "op_1", "--proof", "x", "--approved", "1", "--by", "anna"], "there is no op_1"),
+        (["refund", "inv_1"], "'inv_1' names no payment"),
+        (["refund", "att_1"], "there is no att_1"),
         (["serve", "--port", "70000"], "--port"),
         (["demo", "--customers", "0"], "--customers"),
         (["demo", "--prepare", "/proc/nowhere"], "/proc/nowhere: No such file or directory"),
@@ -157,6 +167,39 @@ def test_a_merchant_that_cannot_be_is_named_by_its_place(lite: Shell, changes: d
     said = lite("setup", path).refusal
     assert says in said
     assert "there is none yet" in lite("import", lite.write("people.csv", f"{HEADER}\n{ROW}")).refusal
+
+
+PAYMENTZ = {
+    "endpoint": "https://secure.brand.example",
+    "member_id": "99344",
+    "partner_id": "99",
+    "username": "gym",
+    "secret_key": "very-secret",
+    "to_type": "brand",
+}
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"member_id": ""}, "paymentz needs the setting member_id"),
+        ({"endpoint": "http://secure.brand.example"}, "paymentz setting endpoint cannot be"),
+        ({"endpoint": "https://secure.brand.example/x"}, "paymentz setting endpoint cannot be"),
+        ({"secret_key": "null"}, "paymentz setting secret_key cannot be: it is the word"),
+        ({"secret_key": " very-secret"}, "paymentz setting secret_key cannot be: it begins or ends with a blank"),
+        ({"repeat_parent_states": "paid"}, "paymentz setting repeat_parent_states cannot be 'paid': it is a list of"),
+        ({"repeat_via": "card"}, "paymentz setting repeat_via cannot be 'card': it is tracking_id or token"),
+        ({"accept_null_key": "yes"}, "paymentz has no setting accept_null_key; it knows endpoint, "),
+    ],
+)
+def test_a_paymentz_account_that_cannot_be_is_named_in_one_line(
+    lite: Shell, changes: dict[str, str], says: str
+) -> None:
+    text = setup_text(PAYMENTZ | changes, gateway='"paymentz"')
+    without = text.replace('merchant_id = "90001"\n', "").replace('password = "x"\n', "")
+    said = lite("setup", lite.write("merchant.toml", without)).refusal
+    assert said.startswith(f"turnus: gateway account 'main': {says}")
+    assert "very-secret" not in said
 
 
 def test_a_file_that_is_no_toml_or_has_unknown_words_is_refused(lite: Shell) -> None:

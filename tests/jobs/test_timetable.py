@@ -14,13 +14,16 @@ import pytest
 from sqlalchemy import insert, select
 
 from billing.clock import ManualClock
-from billing.models import Run, RunState, new_row, table
+from billing.models import Idempotency, Run, RunState, new_row, table
+from billing.services.answering import KEPT_S
 from billing.services.context import Context
 from billing.services.founding import AccountFacts, found
+from billing.services.leaving import Leaving
+from billing.store import after_s
 from jobs.scheduler import _Waker, scheduled
 from jobs.settings import Settings
 from jobs.timetable import work_of_the_hour
-from jobs.wiring import open_context, open_mailer
+from jobs.wiring import open_context, open_courier, open_mailer
 from tests.scenarios.stage import MERCHANT, PLANS, SECRET
 
 VIENNA = ZoneInfo("Europe/Vienna")
@@ -131,7 +134,7 @@ async def test_a_tick_that_comes_while_work_is_going_on_starts_nothing() -> None
         await go_on.wait()
 
     running: set[asyncio.Task[None]] = set()
-    wake = _Waker("work", work, running)
+    wake = _Waker("work", work, running, Leaving())
     for _ in range(3):
         await wake()
         await asyncio.sleep(0)
@@ -152,7 +155,7 @@ async def test_work_that_fails_does_not_stop_the_clock() -> None:
         raise RuntimeError("a bad night")
 
     running: set[asyncio.Task[None]] = set()
-    wake = _Waker("work", work, running)
+    wake = _Waker("work", work, running, Leaving())
     for _ in range(2):
         await wake()
         await asyncio.gather(*running)
@@ -161,6 +164,34 @@ async def test_work_that_fails_does_not_stop_the_clock() -> None:
 
 async def test_the_timetable_begins_and_ends_without_leaving_anything_behind(office: Office) -> None:
     before = asyncio.all_tasks()
-    async with open_mailer(office.settings) as mailer, scheduled(office.ctx, office.settings, mailer):
+    settings = office.settings
+    async with (
+        open_mailer(settings) as mailer,
+        open_courier(settings) as courier,
+        scheduled(office.ctx, settings, mailer, courier),
+    ):
         pass
     assert asyncio.all_tasks() == before
+
+
+async def test_answers_of_the_api_are_forgotten_two_days_later(office: Office) -> None:
+    merchant_id = await office.found("gym", "Europe/Vienna")
+    kept = {"merchant_id": merchant_id, "digest": "0" * 64, "claim": "c"}
+    async with office.ctx.store.write() as session:
+        for key, age_s in (("old", KEPT_S + 60), ("young", 24 * 3600)):
+            times = {"lease_until": after_s(), "created_at": after_s(-age_s)}
+            await session.execute(insert(table(Idempotency)).values(key=key, **kept, **times))
+    await office.tick(datetime(2026, 11, 25, 0, 0, tzinfo=UTC))
+    async with office.ctx.store.read() as session:
+        left = (await session.execute(select(table(Idempotency).c.key))).scalars().all()
+    assert left == ["young"]
+
+
+async def test_nothing_is_begun_by_who_is_leaving() -> None:
+    async def work() -> None:
+        raise AssertionError
+
+    leaving, running = Leaving(), set[asyncio.Task[None]]()
+    leaving.tell()
+    await _Waker("work", work, running, leaving)()
+    assert running == set()

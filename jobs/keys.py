@@ -1,0 +1,87 @@
+"""The verbs of `turnus keys`: who may use the API, of which merchant, and for how long."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from typing import Annotated, Any
+
+import typer
+from sqlalchemy import RowMapping
+
+from billing.models import Scope
+from billing.services.context import Context
+from billing.services.keying import NewKey, is_good, list_keys, make_key, revoke_key, rotate_key
+from jobs.showing import Screen
+
+Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
+Prefix = Annotated[str, typer.Argument(metavar="PREFIX", help="The key's name, as `turnus keys list` shows it.")]
+MerchantName = Annotated[
+    str | None, typer.Option("--merchant", help="Whose API it opens; needed where there are several.")
+]
+
+Work = Callable[[Callable[[Context, Any], Awaitable[Any]]], Any]
+Find = Callable[[Context, str | None], Awaitable[int]]
+
+
+def keys_app(work: Work, merchant_id: Find) -> typer.Typer:
+    """Return the verbs; `work` does something on the database, and `merchant_id` finds the one merchant meant."""
+    keys = typer.Typer(no_args_is_help=True, help="Make, list, rotate or revoke keys to the API.")
+
+    @keys.command()
+    def create(
+        name: Annotated[str, typer.Option("--name", help="Who will use it; shown in lists.")],
+        scope: Annotated[list[Scope] | None, typer.Option("--scope", help="What it may do; once for each.")] = None,
+        merchant: MerchantName = None,
+        days: Annotated[int | None, typer.Option("--days", min=1, max=3650, help="How long it is good.")] = None,
+        as_json: Json = False,
+    ) -> None:
+        """Make a key and show it, once."""
+
+        async def do(ctx: Context, _: Any) -> NewKey:
+            return await make_key(ctx, await merchant_id(ctx, merchant), name[:100], scope or [], days=days)
+
+        _show(work(do), as_json)
+
+    @keys.command("list")
+    def list_(as_json: Json = False) -> None:
+        """List the keys there are, without their secrets."""
+
+        async def do(ctx: Context, _: Any) -> list[dict[str, Any]]:
+            return [_about(row, ctx.clock.now()) for row in await list_keys(ctx)]
+
+        rows = work(do)
+        lines = "\n".join(" ".join(str(row[name]) for name in _SHOWN) for row in rows)
+        Screen(as_json).result({"keys": rows}, lines or "There is no key yet: `turnus keys create`.")
+
+    @keys.command()
+    def rotate(
+        prefix: Prefix,
+        hours: Annotated[int, typer.Option("--hours", min=0, max=8760, help="How long the old one goes on.")] = 24,
+        as_json: Json = False,
+    ) -> None:
+        """Make a key like this one, which ends after some hours."""
+        _show(work(lambda ctx, _: rotate_key(ctx, prefix, hours=hours)), as_json)
+
+    @keys.command()
+    def revoke(prefix: Prefix, as_json: Json = False) -> None:
+        """End a key at once."""
+        work(lambda ctx, _: revoke_key(ctx, prefix))
+        Screen(as_json).result({"prefix": prefix, "revoked": True}, f"The key {prefix} opens nothing any more.")
+
+    return keys
+
+
+_SHOWN = ("prefix", "merchant", "scopes", "state", "last_used_at", "name")
+
+
+def _show(key: NewKey, as_json: bool) -> None:
+    words = f"{key.text}\nKeep it now: it is shown this once, and stored nowhere. Its name is {key.prefix}."
+    Screen(as_json).result({"prefix": key.prefix, "key": key.text}, words)
+
+
+def _about(row: RowMapping, now: datetime) -> dict[str, Any]:
+    about = {name: row[name] for name in ("prefix", "name", "merchant", "scopes")}
+    times = {name: row[name] and row[name].isoformat() for name in ("created_at", "expires_at", "last_used_at")}
+    state = "revoked" if row["revoked_at"] else "good" if is_good(row, now) else "over"
+    return about | times | {"state": state}

@@ -1,0 +1,121 @@
+"""The verbs of `turnus runs`: what runs there were and are, and a person's word on one."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict
+from typing import Annotated, Any, Final
+
+import typer
+from sqlalchemy import select
+
+from billing.models import Merchant, Run, table
+from billing.money import Money
+from billing.services import running
+from billing.services.context import Context
+from jobs.billing_run import Report, plan_all, report_on
+from jobs.showing import Screen
+
+LISTED: Final = 20
+
+RunId = Annotated[int, typer.Argument(min=1, help="The run's id, as `turnus runs list` shows it.")]
+By = Annotated[str, typer.Option("--by", help="Who says so; kept with the run.")]
+Reason = Annotated[str, typer.Option("--reason", help="Why; kept with the run.")]
+Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
+
+Work = Callable[[Callable[[Context, Any], Awaitable[Any]]], Any]
+
+
+def runs_app(work: Work) -> typer.Typer:
+    """Return the verbs; `work` does something on the database that the settings name."""
+    runs = typer.Typer(no_args_is_help=True, help="Look at runs, plan, approve, pause, resume or abort one.")
+
+    @runs.command("list")
+    def list_(as_json: Json = False) -> None:
+        """List the latest runs, newest first."""
+        rows = work(lambda ctx, _: _latest(ctx))
+        lines = (
+            f"{row['id']:>6}  {row['merchant']}  {row['on_day']}  {row['state']}  {row['stopped']}" for row in rows
+        )
+        Screen(as_json).result({"runs": rows}, "\n".join(map(str.rstrip, lines)) or "There was no run yet.")
+
+    @runs.command()
+    def show(run_id: RunId, as_json: Json = False) -> None:
+        """Show what a run set out to do, what it did, and why it is held back."""
+        report, run = work(lambda ctx, _: report_on(ctx, run_id))
+        about = asdict(report) | {"plan": run["plan"], "approved_by": run["approved_by"]}
+        Screen(as_json).result(about, _in_words(report, run))
+
+    @runs.command()
+    def plan(
+        merchant: Annotated[str | None, typer.Option("--merchant", help="Only this merchant.")] = None,
+        as_json: Json = False,
+    ) -> None:
+        """Plan today's run and let it wait for approval: who and how much, and nothing is issued."""
+        planned = work(lambda ctx, _: plan_all(ctx, merchant))
+        lines = (f"Run {each.run_id} of {each.merchant} for {each.on} is {each.state}." for each in planned)
+        words = "\n".join(lines) or "Every merchant has had its run today."
+        Screen(as_json).result({"runs": [asdict(report) for report in planned]}, words)
+
+    @runs.command()
+    def approve(run_id: RunId, by: By, as_json: Json = False) -> None:
+        """Let a planned run begin, with the next `turnus run` or by the timetable."""
+        _tell(work, running.approve, run_id, by, as_json)
+
+    @runs.command()
+    def pause(run_id: RunId, reason: Reason, as_json: Json = False) -> None:
+        """Hold a run back: what has left is settled, and nothing more is issued or sent."""
+        _tell(work, running.pause, run_id, reason, as_json)
+
+    @runs.command()
+    def resume(run_id: RunId, by: By, as_json: Json = False) -> None:
+        """Let a run that was held back go on; its mails go out too."""
+        _tell(work, running.resume, run_id, by, as_json)
+
+    @runs.command()
+    def abort(run_id: RunId, reason: Reason, as_json: Json = False) -> None:
+        """End a run for good: what was not sent is withdrawn and tried again from tomorrow on."""
+        _tell(work, running.abort, run_id, reason, as_json)
+
+    return runs
+
+
+def _tell(
+    work: Work, verb: Callable[[Context, int, str], Awaitable[Any]], run_id: int, word: str, as_json: bool
+) -> None:
+    """Say a word on a run, and show where that leaves it."""
+
+    async def do(ctx: Context, _: Any) -> Report:
+        await verb(ctx, run_id, word)
+        return (await report_on(ctx, run_id))[0]
+
+    report = work(do)
+    Screen(as_json).result(asdict(report), f"Run {run_id} is {report.state}.")
+
+
+async def _latest(ctx: Context) -> list[dict[str, Any]]:
+    run, merchant = table(Run), table(Merchant)
+    columns = select(run, merchant.c.reference.label("merchant")).join_from(run, merchant)
+    async with ctx.store.read() as session:
+        rows = (await session.execute(columns.order_by(run.c.id.desc()).limit(LISTED))).mappings().all()
+    return [
+        {"id": row["id"], "merchant": row["merchant"], "on_day": str(row["on_day"]), "state": row["state"]}
+        | {"stopped": row["stopped_reason"] or ""}
+        for row in rows
+    ]
+
+
+def _in_words(report: Report, run: Any) -> str:
+    plan = running.plan_in(run)
+    lines = [f"Run {report.run_id} of {report.merchant} for {report.on}: {report.state}."]
+    lines += [f"Stopped: {report.stopped}."] if report.stopped else []
+    lines += [f"Approved by {run['approved_by']}."] if run["approved_by"] else []
+    for name, load in plan.loads.items():
+        account, _, currency = name.rpartition(" ")
+        amount = Money(load.amount_minor, currency)
+        lines.append(f"Planned: {load.charges} charges through {account}, {amount.major} {currency}.")
+    lines += [f"Planned: {plan.links} invoices by link."] if plan.links else []
+    done = (
+        f"{report.invoiced} invoiced, {report.charged} charged, {report.declined} declined, {report.unknown} in doubt"
+    )
+    return "\n".join([*lines, f"So far: {done}, {report.waiting} waiting, {report.skipped} set aside."])
