@@ -58,8 +58,28 @@ class DawdlingStore(Store):
                 await self.go_on.wait()
 
 
+class HesitatingStore(Store):
+    """Stops before it begins one of its transactions until it is let go on."""
+
+    def __init__(self, url: str, at: int = 1) -> None:
+        super().__init__(url)
+        self.at, self.count = at, 0
+        self.waits, self.go_on = asyncio.Event(), asyncio.Event()
+
+    @asynccontextmanager
+    async def write(self) -> AsyncIterator[AsyncSession]:
+        self.count += 1
+        if self.count == self.at:
+            self.waits.set()
+            await self.go_on.wait()
+        async with super().write() as session:
+            yield session
+
+
 class Postman:
     """Counts what it was handed, by Message-ID."""
+
+    at_once = 2
 
     def __init__(self) -> None:
         self.handed: Counter[str] = Counter()

@@ -4,11 +4,24 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable
+from dataclasses import replace
 
 import pytest
+from sqlalchemy import insert
 
-from billing.gateway import Charge, Outcome
-from billing.models import Attempt, ChargeRight, Invoice, Operation, Run, Verification
+from billing.gateway import (
+    AfterNothing,
+    Approved,
+    Asking,
+    Charge,
+    DeclineClass,
+    Declined,
+    NotSent,
+    OperationKind,
+    Outcome,
+    Unknown,
+)
+from billing.models import Attempt, ChargeRight, Invoice, Notification, Operation, Run, Verification, new_row, table
 from billing.services.charging import charge_ready
 from billing.services.invoicing import issue_page
 from billing.services.outbox import deliver
@@ -16,6 +29,7 @@ from billing.services.settling import News, settle
 from billing.services.verifying import offer_renewal
 from tests.billing.services.support import (
     PRICE,
+    START,
     Bank,
     World,
     approve,
@@ -27,7 +41,15 @@ from tests.billing.services.support import (
     refuse,
     wait_for,
 )
-from tests.crash.support import DawdlingStore, Postman, back_up, restore, seen_by
+from tests.crash.support import DawdlingStore, HesitatingStore, Postman, back_up, restore, seen_by
+
+ALWAYS = Asking((10, 120, 1800), 90, None, AfterNothing.SAME_KEY)
+
+
+async def book_and_fail(bank: Bank, each: Charge) -> Outcome:
+    """Book the charge, and be told that it never left."""
+    bank.book(each.key, each.amount)
+    return NotSent("the connection was refused")
 
 
 def url_of(world: World) -> str:
@@ -53,6 +75,7 @@ def start(work: Awaitable[object]) -> asyncio.Task[object]:
 @pytest.mark.parametrize("runs", [2, 4])
 async def test_runs_that_meet_charge_everybody_once(world: World, runs: int) -> None:
     world = world.with_context(in_flight_max=7)
+    await world.change_merchant(brakes={"failed_percent": 0})
     await world.subscribe(40)
     for number in range(1, 41, 5):
         world.bank.on(f"P{number}", decline())
@@ -246,6 +269,34 @@ async def test_a_sender_that_stalls_beyond_all_patience_is_found_out(world: Worl
     assert await world.breaches() == []
 
 
+async def test_a_hint_that_waited_for_an_answer_is_asked_about_once_the_answer_says_something_else(
+    world: World,
+) -> None:
+    """When it was read the answer could come any moment; when it was acted on the answer had come, and was wrong."""
+    world.bank.abilities = replace(world.bank.abilities, notification_is_truth=False, asking=ALWAYS)
+    await world.subscribe(1)
+    gate = asyncio.Event()
+    world.bank.on("P1", wait_for(gate, book_and_fail))
+    night = start(world.run())
+    await world.until(lambda: bool(world.bank.sent))
+    key = world.bank.sent[0].key
+    late = HesitatingStore(url_of(world), at=2)
+    hint = start(seen_by(world, late).hear(world.bank.push(key, "paid", "5000")))
+    await late.waits.wait()
+    gate.set()
+    await night
+    assert await world.states(Attempt) == ["not_sent"]
+    late.go_on.set()
+    await hint
+    await late.close()
+    await world.reconcile()
+
+    assert await world.states(Attempt) == ["approved"]
+    assert await world.states(Invoice) == ["paid"]
+    assert await world.states(Notification) == ["settled"]
+    assert await world.breaches() == []
+
+
 async def test_two_pages_of_one_customer_that_are_paid_at_once_are_both_settled(world: World) -> None:
     """Both renew the same profile, and so change each other's subscription."""
     await world.subscribe(1)
@@ -286,6 +337,7 @@ async def test_a_push_and_the_answer_of_a_reversal_never_wait_for_each_other(wor
 
 async def test_an_account_refused_in_the_middle_of_several_runs_mails_nobody(world: World) -> None:
     world = world.with_context(in_flight_max=4)
+    await world.change_merchant(brakes={"failed_percent": 0})
     await world.subscribe(20)
 
     async def refuse_after_five(bank: Bank, each: Charge) -> Outcome:
@@ -315,21 +367,87 @@ async def test_a_restored_backup_makes_the_same_keys_and_charges_nobody_again(wo
     await world.run()
     await world.pay(await world.link_to(2))
     await world.hear(world.bank.customer_pays(next(iter(world.bank.pages))))
-    keys = [row["key"] for row in await world.rows(Attempt)]
-    assert len(world.bank.sales()) == 5
+    keys = {row["key"] for row in await world.rows(Attempt, state="approved")}
+    keys |= {row["key"] for row in await world.rows(Attempt, state="unknown")}
+    assert len(keys) == len(world.bank.sales()) == 5
 
     await restore(world, before)
     assert await world.rows(Attempt) == []
     world.bank.default = lose_before
     restored = world.with_context(ask_first=True)
     await restored.run()
-    assert [row["key"] for row in await world.rows(Attempt)] == [key for key in keys if key.endswith("-1")]
 
-    assert await world.states(Attempt) == ["approved", "declined", "approved", "approved", "approved"]
-    await restored.clear_up()
-    world.next_day(3)
-    await restored.dun()
-
+    assert {row["key"] for row in await world.rows(Attempt)} == keys
+    assert len(world.bank.sent) == 5, "each was asked about, and nothing sent again"
     assert set(world.bank.sales().values()) == {1}
     assert await world.states(Invoice) == ["paid"] * 5
+    assert [step for _, step in await world.mails()] == ["receipt"] * 5
+    assert await world.breaches() == []
+
+
+async def test_an_operators_refund_and_the_late_settlement_it_answers_give_back_once(world: World) -> None:
+    """The late payment is heard of again and asked about while the operator gives its surplus back."""
+    await world.subscribe(1)
+    world.bank.on("P1", not_sent)
+    await world.run()
+    await world.issue_again()
+    await charge(world)
+    first = (await world.rows(Attempt))[0]
+    booked = world.bank.book(first["key"], PRICE)
+    await settle(world.ctx, [News(1, booked)])
+    assert (await world.balances())["customer_credit"] == -2500
+    owed = new_row(Operation, attempt_id=1, kind=OperationKind.REFUND, key=f"{first['key']}-REF1")
+    owed |= {"amount_minor": PRICE.minor, "currency": PRICE.currency, "state": "created", "created_at": START}
+    async with world.store.write() as session:
+        await session.execute(insert(table(Operation)), [owed])
+
+    other = await world.twin()
+    again = [settle(each.ctx, [News(1, booked)]) for each in (world, other)]
+    await asyncio.gather(world.reconcile(), *again, other.reconcile())
+    await other.store.close()
+
+    assert world.bank.did == [("refund", f"{first['key']}-REF1")]
+    assert world.bank.taken() == PRICE.minor
+    assert await world.states(Invoice) == ["paid"]
+    assert "customer_credit" not in await world.balances()
+
+
+ANSWERS = {
+    "nothing_there": NotSent("nothing there"),
+    "a_decline": Declined("05", DeclineClass.RETRY_LATER, "declined"),
+    "a_doubt": Unknown("busy"),
+    "the_same": Approved("5000", PRICE),
+}
+
+
+@pytest.mark.parametrize("answer", ANSWERS.values(), ids=ANSWERS)
+@pytest.mark.parametrize("first", ["the_push", "the_answer"])
+async def test_a_question_under_way_and_a_push_that_says_paid_end_in_one_payment(
+    world: World, first: str, answer: Outcome
+) -> None:
+    """The question is asked before the money is booked, and its answer is on the way while the push comes."""
+    await world.subscribe(1)
+    world.bank.on("P1", lose_after)
+    await world.run()
+    [attempt] = await world.rows(Attempt)
+    world.bank.tell(attempt["key"], answer)
+    world.bank.answers_held = asyncio.Event()
+    push = world.bank.push(attempt["key"], "paid", world.bank.bookings[0].gateway_id)
+
+    await world.pass_time(3600)
+    asking = start(world.reconcile())
+    await world.until(lambda: len(world.bank.asked) == 1)
+    if first == "the_push":
+        await world.hear(push)
+    world.bank.answers_held.set()
+    await asking
+    await world.hear(push)
+    await world.clear_up()
+    await world.run()
+
+    assert set(world.bank.sales().values()) == {1}
+    assert await world.states(Attempt) == ["approved"]
+    assert await world.states(Invoice) == ["paid"]
+    assert [step for _, step in await world.mails()].count("receipt") == 1
+    assert await world.balances() == {"gateway": PRICE.minor, "revenue": -2083, "tax": -417}
     assert await world.breaches() == []
