@@ -9,6 +9,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import psycopg
@@ -17,8 +18,9 @@ import pytest
 _START_S = 30
 _POLL_S = 0.02
 
-# The shell waits for its standard input to close, which happens whenever and however we end, and clears up.
-_GUARD = '"$@" & read -r _; kill -INT $!; wait $!; rm -rf "$PWD"'
+# The shell waits for a line, and stops the server. Its standard input closes whenever and however we end: then it
+# clears up as well.
+_GUARD = '"$@" & read -r _; told=$?; kill -INT $!; wait $!; [ $told = 0 ] || rm -rf "$PWD"'
 
 _CREATE_OPTIONS = ("--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync", "--no-instructions")
 
@@ -35,27 +37,56 @@ _SETTINGS: Mapping[str, str] = {
 
 
 @contextmanager
-def running() -> Iterator[str]:
-    """Run a server in a new folder and give its address; stop it and remove the folder afterwards."""
-    with tempfile.TemporaryDirectory(prefix="turnus-pg-") as name:
-        folder = Path(name)
-        programs, owner = _programs(folder)
-        _create(programs, folder, owner)
-        with (folder / "log").open("w") as log:
+def running(changed: Mapping[str, str] | None = None) -> Iterator[str]:
+    """Run a server in a new folder and give its address; stop it and remove the folder afterwards.
+
+    `changed` are settings that differ from those for tests.
+    """
+    with cluster(changed) as made, made.up():
+        yield made.address
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A server in a folder of its own, that can be stopped and started again."""
+
+    folder: Path
+    programs: Path
+    owner: int | None
+    settings: Mapping[str, str]
+
+    @property
+    def address(self) -> str:
+        return f"postgresql+psycopg://postgres@/postgres?host={self.folder}"
+
+    @contextmanager
+    def up(self) -> Iterator[None]:
+        """Run the server while the block lasts."""
+        with (self.folder / "log").open("w") as log:
             server = subprocess.Popen(
-                ["/bin/sh", "-c", _GUARD, "sh", *_command(programs, folder)],
-                cwd=folder,
+                ["/bin/sh", "-c", _GUARD, "sh", *_command(self)],
+                cwd=self.folder,
                 env={},
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
-                user=owner,
+                user=self.owner,
             )
         try:
-            _wait_for(server, folder)
-            yield f"postgresql+psycopg://postgres@/postgres?host={folder}"
+            _wait_for(server, self.folder)
+            yield
         finally:
-            server.communicate()
+            server.communicate(b"stop\n")
+
+
+@contextmanager
+def cluster(changed: Mapping[str, str] | None = None) -> Iterator[Cluster]:
+    """Make a server in a new folder, and remove the folder afterwards."""
+    with tempfile.TemporaryDirectory(prefix="turnus-pg-") as name:
+        folder = Path(name)
+        programs, owner = _programs(folder)
+        _create(programs, folder, owner)
+        yield Cluster(folder, programs, owner, {**_SETTINGS, **(changed or {})})
 
 
 def _programs(folder: Path) -> tuple[Path, int | None]:
@@ -64,7 +95,7 @@ def _programs(folder: Path) -> tuple[Path, int | None]:
     The server refuses to run as root. Root therefore hands a copy to an account without rights,
     because the wheel may lie where that account cannot look, such as below root's home.
     """
-    programs = _installed(folder)
+    programs = installed(folder)
     if os.geteuid() != 0:
         return programs, None
     site, copied = programs.parents[2], folder / "programs"
@@ -76,7 +107,7 @@ def _programs(folder: Path) -> tuple[Path, int | None]:
     return copied / programs.relative_to(site), nobody
 
 
-def _installed(folder: Path) -> Path:
+def installed(folder: Path) -> Path:
     """Find the wheel's programs; its import makes a lock file and wants a folder for that."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_RUNTIME_DIR", str(folder))
@@ -97,9 +128,9 @@ def _create(programs: Path, folder: Path, owner: int | None) -> None:
     )
 
 
-def _command(programs: Path, folder: Path) -> list[str]:
-    settings = [f"--{name}={value}" for name, value in _SETTINGS.items()]
-    return [str(programs / "postgres"), "-D", str(folder / "data"), "-k", str(folder), *settings]
+def _command(cluster: Cluster) -> list[str]:
+    folder, settings = cluster.folder, [f"--{name}={value}" for name, value in cluster.settings.items()]
+    return [str(cluster.programs / "postgres"), "-D", str(folder / "data"), "-k", str(folder), *settings]
 
 
 def _wait_for(server: subprocess.Popen[bytes], folder: Path) -> None:

@@ -632,11 +632,39 @@ async def test_a_name_with_a_line_break_adds_no_header(server: Server) -> None:
     assert "Bcc" not in _read(server.mails[0])
 
 
-async def test_many_mails_share_one_connection(server: Server) -> None:
+async def test_mails_one_after_the_other_share_a_connection(server: Server) -> None:
     async with _mailer(server.port) as mailer:
-        await asyncio.gather(*(mailer.send(MAIL, _envelope(message_id=f"<{n}@x>")) for n in range(5)))
+        for number in range(5):
+            await mailer.send(MAIL, _envelope(message_id=f"<{number}@x>"))
     assert len(server.mails) == 5
     assert len(server.connections) == 1
+
+
+async def test_a_hundred_mails_at_once_take_no_more_connections_than_allowed(server: Server) -> None:
+    async with _mailer(server.port, connections_max=3, timeout_s=20.0, deadline_s=60.0) as mailer:
+        await asyncio.gather(*(mailer.send(MAIL, _envelope(message_id=f"<{n}@x>")) for n in range(100)))
+    assert mailer.at_once == len(server.connections) == 3
+    assert len({_read(raw)["Message-ID"] for raw in server.mails}) == len(server.mails) == 100
+
+
+async def test_a_server_that_takes_leave_in_the_middle_delays_one_mail_and_gets_a_new_connection(
+    server: Server,
+) -> None:
+    server.answers["RCPT"] = "421 Closing for maintenance"
+    async with _mailer(server.port) as mailer:
+        with pytest.raises(MailDelayedError, match="answered 421 Closing"):
+            await mailer.send(MAIL, _envelope())
+        server.answers.clear()
+        await mailer.send(MAIL, _envelope())
+    assert len(server.mails) == 1
+    assert len(server.connections) == 2
+
+
+async def test_the_same_mail_is_the_same_bytes_whenever_it_is_sent(server: Server) -> None:
+    async with _mailer(server.port) as mailer:
+        await mailer.send(MAIL, _envelope())
+        await mailer.send(MAIL, _envelope())
+    assert server.mails[0] == server.mails[1]
 
 
 async def test_a_connection_that_died_while_idle_is_replaced_and_the_mail_sent_once(server: Server) -> None:

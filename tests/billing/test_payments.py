@@ -8,7 +8,17 @@ from hypothesis import strategies as st
 
 from billing.gateway import Approved, DeclineClass, Declined, NotSent, Outcome, Pending, Refused, Unknown
 from billing.money import Money
-from billing.payments import IN_DOUBT, MOVES, OPEN, AttemptState, absorb, attempt_key, owed_key, state_named_by
+from billing.payments import (
+    IN_DOUBT,
+    MOVES,
+    OPEN,
+    AttemptState,
+    absorb,
+    attempt_key,
+    found_out,
+    owed_key,
+    state_named_by,
+)
 
 S = AttemptState
 NAMED: list[tuple[Outcome, AttemptState]] = [
@@ -132,3 +142,9 @@ def test_a_key_is_the_same_after_any_restore() -> None:
 @given(st.lists(st.tuples(st.text("ab", min_size=1), st.integers(0, 999)), min_size=2, unique=True))
 def test_two_owed_things_never_share_a_key(things: list[tuple[str, int]]) -> None:
     assert len({owed_key("INV", *thing) for thing in things}) == len(things)
+
+
+@pytest.mark.parametrize("answer", [outcome for outcome, _ in NAMED])
+def test_only_a_rejected_question_has_told_nothing(answer: Outcome) -> None:
+    assert isinstance(found_out(answer), Unknown) == isinstance(answer, Refused | Unknown)
+    assert isinstance(answer, Refused) or found_out(answer) == answer

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from datetime import date
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -8,7 +9,7 @@ from hypothesis import strategies as st
 
 from billing.money import Money, MoneyError
 from billing.periods import Interval, Period, Unit
-from billing.pricing import Line, Terms, line_for
+from billing.pricing import Line, Terms, forecast, line_for
 
 MONTHLY = Interval(Unit.MONTH)
 PERIOD = Period(date(2026, 11, 1), date(2026, 12, 1))
@@ -76,3 +77,22 @@ def test_a_tax_rate_outside_nothing_and_all_is_refused(rate_bp: int) -> None:
 def test_a_quantity_below_one_is_refused(quantity: int) -> None:
     with pytest.raises(MoneyError, match="at least 1"):
         line_for("any", Terms(eur(1), MONTHLY), quantity, PERIOD)
+
+
+def test_what_is_foreseen_begins_after_the_trial_and_keeps_the_last_of_a_month() -> None:
+    lines = forecast("Pro", Terms(Money(1000, "EUR"), MONTHLY), 2, date(2026, 1, 17), 14, 3)
+    assert [line.period.start for line in lines] == [date(2026, 1, 31), date(2026, 2, 28), date(2026, 3, 31)]
+    assert {line.total for line in lines} == {Money(2000, "EUR")}
+
+
+@pytest.mark.parametrize(("first_on", "trial_days"), [(date(9999, 12, 1), 0), (date(2026, 1, 1), 10**9)])
+def test_nothing_is_foreseen_past_the_end_of_the_calendar(first_on: date, trial_days: int) -> None:
+    with pytest.raises(ValueError, match="the calendar ends"):
+        forecast("Pro", Terms(Money(1000, "EUR"), MONTHLY), 1, first_on, trial_days, 2)
+
+
+@given(st.dates(date(2000, 1, 1), date(2100, 1, 1)), st.integers(0, 400), st.integers(1, 24))
+def test_what_is_foreseen_follows_without_a_gap(first_on: date, trial_days: int, count: int) -> None:
+    lines = forecast("Pro", Terms(Money(1000, "EUR"), MONTHLY), 1, first_on, trial_days, count)
+    assert len(lines) == count
+    assert all(one.period.end == after.period.start for one, after in pairwise(lines))

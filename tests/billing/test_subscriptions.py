@@ -10,6 +10,8 @@ from billing.periods import Interval, Unit
 from billing.subscriptions import (
     BILLABLE,
     SubscriptionState,
+    ends_on,
+    going_on,
     next_due_on,
     period_after_import,
     period_on_resuming,
@@ -81,3 +83,29 @@ def test_resuming_bills_no_period_twice_and_no_day_of_the_pause(
 
     assert number >= next_period
     assert number == next_period or interval.boundary(anchor, number) >= today
+
+
+@pytest.mark.parametrize(
+    ("next_period", "today", "overdue", "state"),
+    [
+        (0, "2026-01-30", False, "trialing"),
+        (0, "2026-01-30", True, "trialing"),
+        (0, "2026-01-31", False, "active"),
+        (1, "2026-01-30", False, "active"),
+        (1, "2026-02-01", True, "past_due"),
+    ],
+)
+def test_a_subscription_that_goes_on_stands_where_what_there_is_of_it_says(
+    next_period: int, today: str, overdue: bool, state: str
+) -> None:
+    assert going_on(ANCHOR, next_period, date.fromisoformat(today), overdue=overdue) == state
+
+
+@pytest.mark.parametrize(
+    ("next_period", "today", "end"),
+    [(1, "2026-02-10", "2026-02-28"), (1, "2026-02-28", "2026-02-28"), (1, "2026-03-05", "2026-03-05")],
+)
+def test_a_canceled_subscription_ends_when_its_billed_days_do_but_never_in_the_past(
+    next_period: int, today: str, end: str
+) -> None:
+    assert ends_on(MONTHLY, ANCHOR, next_period, date.fromisoformat(today)) == date.fromisoformat(end)

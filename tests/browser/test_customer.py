@@ -114,8 +114,8 @@ async def test_no_page_scrolls_sideways_or_moves_after_it_is_shown(stage: Stage,
     base = link.rsplit("/p/", 1)[0]
     before = [
         link,
-        link + "/back?way=cancel",
-        link + "/back?way=error",
+        link + "/back/cancel",
+        link + "/back/error",
         link + "?lang=de",
         renewal,
         base + "/p/x",
@@ -123,7 +123,7 @@ async def test_no_page_scrolls_sideways_or_moves_after_it_is_shown(stage: Stage,
     ]
     await stands_still(chromium, before)
     await stage.browser.to_gateway(link)
-    await stands_still(chromium, [link + "/back?way=success"])
+    await stands_still(chromium, [link + "/back/success"])
     paid = await stage.browser.pay(link)
     await stands_still(chromium, [str(paid.answer.url), link])
     await stage.set_clock(at(DAY + timedelta(days=30)))

@@ -1,26 +1,41 @@
 """What the contract suite must be told about one gateway's simulator; the tests themselves name no gateway.
 
-A new gateway joins by one more `Harness`. What it cannot do it says in its abilities, and those tests are skipped.
+A gateway joins by one module with a `Harness`, named in `tests/contract/conftest.py`. What it cannot do its abilities
+say, how its wire differs the fields below; a test that needs what neither has is skipped. Where the gateway charges
+stored profiles, `store` makes one, at the simulator or by paying with `Account.renewed`; where it does not, the tests
+that need a payment pay on the page.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
 
 import httpx
 
-from tests.contract.sandbox import fill_in, submit
+from billing.gateway import CardForm, Checkout, NotSent, Outcome, ProfileReference, RawMessage, ReturnUrls
+from tests.contract.sandbox import give_up, pay
+
+if TYPE_CHECKING:
+    from tests.contract.account import Account
 
 Form = Mapping[str, str]
+
+RETURNS: Final = ReturnUrls("https://shop.example/ok", "https://shop.example/error", "https://shop.example/back")
 
 
 @dataclass(frozen=True)
 class Means:
-    """A means of payment: how the simulator stores it, and what a customer types on the hosted page."""
+    """A means of payment: what its customer types on the page, how the simulator stores it, what must be told before.
 
-    stored: Form
+    `way` is the word the gateway's abilities have for it.
+    """
+
     typed: Form
+    stored: Form = field(default_factory=dict)
+    inputs: Form = field(default_factory=dict)
+    way: str = "card"
 
 
 @dataclass(frozen=True)
@@ -31,76 +46,64 @@ class Present:
     fields: Form
 
 
+def key_of(row: Mapping[str, Any]) -> str:
+    """Return our key as most simulators show it in their ledger."""
+    return str(row["reference"])
+
+
 @dataclass(frozen=True)
 class Harness:
-    """One gateway's words for what the suite does."""
+    """One gateway's words for what the suite does; what has a default here is the same on most wires.
+
+    `calls` are the simulator's names of the requests behind `charge`, `open_checkout`, `reverse` and `refund`, as far
+    as there are such requests; `faults_absent` those it does not know. `wrong` are settings the gateway does not
+    believe, `nobody` and `nothing` a profile and a payment it does not know. Each of `forgeries` damages a
+    notification so that it must be refused.
+
+    Without `tells_charges` only what happens on a page is notified of; without `tells_tries` a failed try is not while
+    the page stays open. `bank_answers` is what a customer submits who confirms or refuses the bank's question.
+
+    `returns` is where the browser comes back to after success, after failure and after giving up, as far as the wire
+    tells these apart. With `one_try` a declined try closes the page. With `refunds_once` nothing can follow a refund
+    of a part. Without `keeps_reference` a profile that was stored or renewed has a reference the gateway chose.
+    `given_up` is what may be found of a page whose customer gave up.
+
+    With the settings `reserving` every charge only reserves; without them a reservation is made on the page. A small
+    payment that renews a profile there is only a reservation if `page_reserves`, else it is given back as money.
+    `label` tells two harnesses of one gateway apart.
+    """
 
     name: str
     good: Means
     declined: Means
-    expired: Means
-    secured: Means
-    booked_later: Present
-    with_redirect: Present
-    settings: Form
-    reserving: Form
-    calls: Mapping[str, str]
-    """The simulator's names of the requests behind `charge`, `open_checkout`, `reverse` and `refund`."""
-    pay: Callable[[httpx.AsyncClient, str, Means], Awaitable[str]]
-    """Pays on a hosted page and returns where the customer's browser is sent in the end, if anywhere."""
-    give_up: Callable[[httpx.AsyncClient, str], Awaitable[str]]
-
-
-# --- mPAY24 -----------------------------------------------------------------------------------------
-
-
-def _card(month: str) -> Means:
-    number = "4444333322221111"
-    return Means(
-        {"kind": "CC", "brand": "VISA", "identifier": number, "expiry": f"35{month}", "name": "Jenny Doe"},
-        {"type": "CC", "number": number, "expiry": f"{month}/35", "cvc": "123", "action": "pay"},
+    calls: Form
+    wrong: Form
+    nothing: str
+    forgeries: Mapping[str, Callable[[RawMessage], RawMessage]]
+    nobody: ProfileReference | None = None
+    store: Callable[[Account, Means], Awaitable[ProfileReference]] | None = None
+    expired: Means | None = None
+    secured: Means | None = None
+    booked_later: Callable[[Account], Awaitable[Present]] | None = None
+    with_redirect: Callable[[Account], Awaitable[Present]] | None = None
+    reserving: Form | None = None
+    pay: Callable[[httpx.AsyncClient, Checkout, Form], Awaitable[str]] = pay
+    give_up: Callable[[httpx.AsyncClient, Checkout], Awaitable[str]] = give_up
+    type_card: Callable[[httpx.AsyncClient, CardForm, Form, bool], Awaitable[None]] | None = None
+    key_of: Callable[[Mapping[str, Any]], str] = key_of
+    bank_answers: Mapping[str, Form] = field(
+        default_factory=lambda: {"confirm": {"action": "confirm"}, "refuse": {"action": "refuse"}}
     )
-
-
-async def _pay(browser: httpx.AsyncClient, url: str, means: Means) -> str:
-    """Pay; a card of a later month is asked for by its bank first."""
-    answer = await fill_in(browser, url, means.typed)
-    if 'value="confirm"' in answer.text:
-        answer = await submit(browser, answer, {"action": "confirm"})
-    return str(answer.headers.get("location", ""))
-
-
-async def _give_up(browser: httpx.AsyncClient, url: str) -> str:
-    answer = await fill_in(browser, url, {"type": "CC", "action": "cancel"})
-    return str(answer.headers["location"])
-
-
-MPAY24 = Harness(
-    name="mpay24",
-    good=_card("05"),
-    declined=_card("01"),
-    expired=_card("02"),
-    secured=_card("07"),
-    booked_later=Present(
-        "ELV/B4P",
-        {
-            "iban": "DE09100100101234567893",
-            "bic": "PBNKDEFFXXX",
-            "mandate_id": "M-1",
-            "date_of_signature": "2026-01-01",
-        },
-    ),
-    with_redirect=Present("SOFORT", {}),
-    settings={"timeout_s": "5", "connect_timeout_s": "1"},
-    reserving={"automatic_clearing": "no"},
-    calls={
-        "charge": "AcceptPayment",
-        "open_checkout": "SelectPayment",
-        "reverse": "ManualReverse",
-        "refund": "ManualCredit",
-    },
-    pay=_pay,
-    give_up=_give_up,
-)
-
-HARNESSES = (MPAY24,)
+    label: str = ""
+    endpoint: str = "endpoint"
+    settings: Form = field(default_factory=dict)
+    simulating: Mapping[str, Any] = field(default_factory=dict)
+    faults_absent: frozenset[str] = frozenset()
+    returns: ReturnUrls = RETURNS
+    page_reserves: bool = False
+    tells_charges: bool = True
+    tells_tries: bool = True
+    one_try: bool = False
+    refunds_once: bool = False
+    keeps_reference: bool = True
+    given_up: tuple[type[Outcome], ...] = (NotSent,)

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 import httpx
 from lxml import html
 
-from billing.gateway import RawMessage
+from billing.gateway import Checkout, Pending, RawMessage
 from tests.gateways.sockets import settle, stop
 
 ROOT = Path(__file__).parents[2]
@@ -39,18 +39,19 @@ class Sandbox:
         faults = [{"match": match, "fault": fault, "times": times, "ms": ms}]
         self.http.post("/_sandbox/faults", json=faults).raise_for_status()
 
-    def store(self, profile: Mapping[str, str]) -> None:
-        self.http.post("/_sandbox/profiles", json=[dict(profile)]).raise_for_status()
+    def store(self, profile: Mapping[str, str]) -> dict[str, Any]:
+        """Store a means of payment, and return what the simulator says of it."""
+        told: dict[str, Any] = self.http.post("/_sandbox/profiles", json=[dict(profile)]).raise_for_status().json()
+        return told
 
-    def ledger(self, reference: str) -> list[dict[str, Any]]:
-        """Return what the gateway has on record under our reference."""
-        rows = self.http.get("/_sandbox/ledger").raise_for_status().json()["transactions"]
-        return [row for row in rows if row["reference"] == reference]
+    def simulate(self, **settings: Any) -> None:
+        """Let the simulator behave in another way."""
+        self.http.put("/_sandbox/settings", json=settings).raise_for_status()
 
-    def booked(self, reference: str, *kinds: str) -> int:
-        """Return how much money has really been taken under our reference, or moved by that kind of booking."""
-        rows = [row for row in self.ledger(reference) if row["kind"] in (kinds or ("sale", "capture"))]
-        return sum(row["amount_minor"] for row in rows if row["state"] == "booked")
+    def ledger(self) -> list[dict[str, Any]]:
+        """Return every booking, oldest first."""
+        rows: list[dict[str, Any]] = self.http.get("/_sandbox/ledger").raise_for_status().json()["transactions"]
+        return rows
 
 
 @contextmanager
@@ -85,10 +86,10 @@ class Receiver:
     _lines: dict[asyncio.StreamWriter, asyncio.Task[None] | None] = field(default_factory=dict)
 
     def url(self, key: str) -> str:
-        """Return an address that proves the key when it comes back."""
+        """Return an address that proves the key when it comes back; it has no query, which not every gateway takes."""
         proof = secrets.token_hex(16)
-        self._proofs[proof] = key
-        return f"{self.address}/notify?proof={proof}"
+        self._proofs[f"/notify/{proof}"] = key
+        return f"{self.address}/notify/{proof}"
 
     async def heard(self, count: int) -> list[RawMessage]:
         """Return the first notifications as soon as there are so many."""
@@ -119,13 +120,12 @@ class Receiver:
         method, target, _ = head[0].split(" ")
         headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in head[1:] if line)}
         body = await reader.readexactly(int(headers.get("content-length", "0")))
-        query = urlsplit(target).query
-        proof = next((pair[6:] for pair in query.split("&") if pair.startswith("proof=")), "")
+        called = urlsplit(target)
         text = self.answer.encode()
         writer.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s" % (len(text), text))
         await writer.drain()
         async with self._news:
-            self.messages.append(RawMessage(method, query, headers, body, self._proofs.get(proof, "")))
+            self.messages.append(RawMessage(method, called.query, headers, body, self._proofs.get(called.path, "")))
             self._news.notify_all()
 
 
@@ -155,3 +155,42 @@ async def submit(browser: httpx.AsyncClient, page: httpx.Response, fields: Mappi
     parsed: Any = html.fromstring(page.text)
     [form] = parsed.forms
     return await browser.post(str(page.url.join(form.action or "")), data={**dict(form.form_values()), **fields})
+
+
+async def arrive(browser: httpx.AsyncClient, url: str, posted: Mapping[str, str]) -> httpx.Response:
+    """Open a page as a browser does: by its address, or by posting the form that leads to it."""
+    method = "POST" if posted else "GET"
+    opened = await browser.request(method, url, data=dict(posted) or None, follow_redirects=True)
+    return opened.raise_for_status()
+
+
+async def pay(browser: httpx.AsyncClient, page: Checkout, typed: Mapping[str, str]) -> str:
+    """Pay on a hosted page, say yes to a bank that asks, and return where the browser is sent, if anywhere."""
+    answer = await submit(browser, await arrive(browser, page.url, page.posted), typed)
+    if 'value="confirm"' in answer.text:
+        answer = await submit(browser, answer, {"action": "confirm"})
+    return landed(answer)
+
+
+async def give_up(browser: httpx.AsyncClient, page: Checkout) -> str:
+    """Leave a hosted page without paying, and return where the browser is sent."""
+    return landed(await submit(browser, await arrive(browser, page.url, page.posted), {"action": "cancel"}))
+
+
+async def at_the_bank(browser: httpx.AsyncClient, asked: Pending, fields: Mapping[str, str]) -> str:
+    """Answer the bank's question, and return where the browser is sent."""
+    return landed(await submit(browser, await arrive(browser, asked.redirect, asked.posted), fields))
+
+
+def landed(answer: httpx.Response) -> str:
+    """Return where a page sends the browser, without what the gateway appends to the address.
+
+    Where it is not redirected, it posts a form that leads to another host, as scripts on such pages make it do.
+    """
+    return (answer.headers.get("location") or _form_elsewhere(answer)).partition("?")[0]
+
+
+def _form_elsewhere(answer: httpx.Response) -> str:
+    parsed: Any = html.fromstring(answer.text or "<html/>")
+    actions = [form.action or "" for form in parsed.forms]
+    return next((action for action in actions if urlsplit(action).netloc not in ("", answer.url.netloc.decode())), "")

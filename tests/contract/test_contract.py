@@ -6,36 +6,44 @@ The simulator's ledger is the judge: whatever an adapter says must fit what was 
 from __future__ import annotations
 
 import asyncio
+import re
 from dataclasses import replace
 
 import pytest
 
 from billing.gateway import (
+    AfterNothing,
     Approved,
     Booked,
+    CardForm,
     Checkout,
     ConfigurationError,
     DeclineClass,
     Declined,
     ForgeryError,
     MisuseError,
-    Notice,
     NotSent,
     OperationKind,
     Outcome,
     Pending,
     ProfileReference,
+    Question,
     RawMessage,
     Refused,
     Unknown,
 )
 from billing.money import Money
-from tests.contract.conftest import AMOUNT, Account
-from tests.contract.harness import Means
+from gateways.registry import GATEWAYS
+from tests.contract.account import AMOUNT, Account, Payment, card_of, done, reference_of
+from tests.contract.conftest import HARNESSES
+from tests.contract.harness import RETURNS
 from tests.gateways.sockets import refusing
 
 PART = Money(1000, "EUR")
-SMALL = Money(10, "EUR")
+
+
+def test_every_gateway_there_is_passes_through_this_suite() -> None:
+    assert {harness.name for harness in HARNESSES} == set(GATEWAYS)
 
 
 # --- yes, no, later -----------------------------------------------------------------------------
@@ -45,67 +53,109 @@ async def test_credentials_that_work_pass_the_check(account: Account) -> None:
     await account.gateway.check()
 
 
-async def test_a_stored_profile_is_charged_once(account: Account) -> None:
-    account.needs("charge")
-    key, outcome, _ = await account.paid()
-    assert outcome.amount == AMOUNT
-    assert outcome.captured
-    assert account.sandbox.booked(key) == AMOUNT.minor
-    assert [row["gateway_id"] for row in account.sandbox.ledger(key)] == [outcome.gateway_id]
+async def test_a_payment_takes_the_money_once(account: Account) -> None:
+    payment = await account.paid()
+    assert payment.outcome.amount == AMOUNT
+    assert payment.outcome.captured
+    assert account.booked(payment.key) == AMOUNT.minor
+    assert [row["gateway_id"] for row in account.ledger(payment.key)] == [payment.outcome.gateway_id]
 
 
 async def test_a_decline_is_a_value_and_books_nothing(account: Account) -> None:
-    account.needs("charge")
-    charge = account.charge(account.profile(account.harness.declined))
-    outcome = await account.gateway.charge(charge)
+    key, outcome = await account.tried(account.harness.declined)
     assert isinstance(outcome, Declined)
     assert outcome.decline is DeclineClass.RETRY_LATER
-    assert account.sandbox.booked(charge.key) == 0
+    assert account.booked(key) == 0
+
+
+async def test_a_new_key_is_a_new_try(account: Account) -> None:
+    account.needs("charge")
+    charge = account.charge(await account.profile(account.harness.declined))
+    outcomes = [await account.gateway.charge(each) for each in (charge, replace(charge, key=account.key()))]
+    assert len({outcome.gateway_id for outcome in outcomes if isinstance(outcome, Declined)}) == 2
 
 
 async def test_an_expired_means_asks_for_a_new_one(account: Account) -> None:
     account.needs("charge")
-    outcome = await account.gateway.charge(account.charge(account.profile(account.harness.expired)))
+    _, outcome = await account.tried(account.having(account.harness.expired, "means that expire"))
     assert isinstance(outcome, Declined)
     assert outcome.decline is DeclineClass.NEEDS_NEW_PROFILE
 
 
 async def test_a_profile_nobody_stored_asks_for_a_new_one(account: Account) -> None:
     account.needs("charge")
-    outcome = await account.gateway.charge(account.charge(ProfileReference("C-nobody")))
+    nobody = account.having(account.harness.nobody, "stored profiles")
+    outcome = await account.gateway.charge(account.charge(nobody))
     assert isinstance(outcome, Declined)
     assert outcome.decline is DeclineClass.NEEDS_NEW_PROFILE
 
 
 async def test_two_charges_at_once_do_not_mix(account: Account) -> None:
     account.needs("charge")
-    good, declined = account.profile(account.harness.good), account.profile(account.harness.declined)
+    good, declined = [await account.profile(each) for each in (account.harness.good, account.harness.declined)]
     charges = [account.charge(profile) for profile in (good, declined) * 10]
     outcomes = await asyncio.gather(*map(account.gateway.charge, charges))
     assert [isinstance(outcome, Approved) for outcome in outcomes] == [True, False] * 10
     assert len({outcome.gateway_id for outcome in outcomes if isinstance(outcome, Approved)}) == 10
-    assert sum(account.sandbox.booked(charge.key) for charge in charges) == 10 * AMOUNT.minor
+    assert sum(account.booked(charge.key) for charge in charges) == 10 * AMOUNT.minor
+
+
+# --- with the customer there, without a page ------------------------------------------------------------
 
 
 async def test_a_payment_that_settles_later_is_pending_until_the_gateway_says_so(account: Account) -> None:
     account.needs("charge_present")
-    charge = account.present(account.harness.booked_later)
+    debit = await account.having(account.harness.booked_later, "method that settles later")(account)
+    charge = account.present(debit)
     outcome = await account.gateway.charge_present(charge)
     assert isinstance(outcome, Pending)
-    notices = [account.gateway.read_notification(message) for message in await account.receiver.heard(2)]
-    [settled] = [notice.outcome for notice in notices if isinstance(notice.outcome, Approved)]
+    _, _, settled = await account.told(charge.key)
     assert settled == Approved(outcome.gateway_id, AMOUNT)
-    asked = await account.gateway.find(account.question(charge.key, outcome.gateway_id))
-    assert asked == settled
+    assert await account.gateway.find(Question(charge.key, AMOUNT, outcome.gateway_id)) == settled
 
 
-async def test_a_method_that_needs_the_customer_answers_with_an_address(account: Account) -> None:
+@pytest.mark.parametrize(("action", "expected"), [("confirm", Approved), ("refuse", Declined)])
+async def test_a_method_that_needs_the_customer_takes_money_only_where_they_agree(
+    account: Account, action: str, expected: type[Approved | Declined]
+) -> None:
     account.needs("charge_present")
-    charge = account.present(account.harness.with_redirect)
+    charge = account.present(await account.having(account.harness.with_redirect, "method with a redirect")(account))
     outcome = await account.gateway.charge_present(charge)
     assert isinstance(outcome, Pending)
-    assert outcome.redirect.startswith("http")
-    assert account.sandbox.booked(charge.key) == 0
+    assert account.booked(charge.key) == 0
+    returns = account.harness.returns
+    back = returns.success if expected is Approved else returns.error
+    assert await account.at_the_bank(outcome, action) == back
+    found = await done(account.gateway, outcome, Question(charge.key, AMOUNT, outcome.gateway_id))
+    assert isinstance(found, expected)
+    assert account.booked(charge.key) == (AMOUNT.minor if expected is Approved else 0)
+
+
+@pytest.mark.parametrize("means", ["good", "secured"])
+async def test_a_card_from_the_form_in_our_page_pays_and_is_charged_next_month(account: Account, means: str) -> None:
+    account.needs("card_form", "charge_present", "renews_profile", "charge")
+    present = await account.card_in_form(getattr(account.harness, means))
+    charge = account.present(present, ProfileReference("C-0"))
+    outcome = await account.gateway.charge_present(charge)
+    if isinstance(outcome, Pending):
+        assert await account.at_the_bank(outcome, "confirm") == account.harness.returns.success
+        outcome = await done(account.gateway, outcome, Question(charge.key, AMOUNT, outcome.gateway_id))
+    assert isinstance(outcome, Approved)
+    assert account.booked(charge.key) == AMOUNT.minor
+    later = account.charge(reference_of(outcome.profile))
+    assert isinstance(await account.gateway.charge(later), Approved)
+
+
+async def test_a_form_nobody_filled_in_and_one_that_was_used_up_need_the_customer(account: Account) -> None:
+    account.needs("card_form", "charge_present")
+    spent = await account.card_in_form(account.harness.good, keep=False)
+    assert isinstance(await account.gateway.charge_present(account.present(spent)), Approved)
+    empty = await account.gateway.open_card_form(account.payer("C-0"))
+    assert isinstance(empty, CardForm)
+    for unusable in (card_of(empty), spent):
+        outcome = await account.gateway.charge_present(account.present(unusable))
+        assert isinstance(outcome, Declined)
+        assert outcome.decline is DeclineClass.NEEDS_CUSTOMER
 
 
 # --- the network fails ------------------------------------------------------------------------------
@@ -113,57 +163,85 @@ async def test_a_method_that_needs_the_customer_answers_with_an_address(account:
 
 async def test_a_refused_connection_is_the_only_failure_that_was_not_sent(account: Account) -> None:
     with refusing() as address:
-        nowhere = account.open(endpoint=address)
-        assert isinstance(await nowhere.charge(account.charge(ProfileReference("C-1"))), NotSent)
-        assert isinstance(await nowhere.find(account.question("K-0")), Unknown)
+        nowhere = account.nowhere(address)
+        assert isinstance(await account.send_anything(nowhere), NotSent)
+        assert isinstance(await nowhere.find(Question("K-0", AMOUNT)), Unknown)
+        assert isinstance(await nowhere.find(Question("K-0", AMOUNT, account.harness.nothing)), Unknown)
         with pytest.raises(ConfigurationError):
             await nowhere.check()
 
 
 @pytest.mark.parametrize("fault", ["drop_after_booking", "garbage"])
-async def test_a_lost_answer_is_found_again_and_charged_once(account: Account, fault: str) -> None:
+async def test_a_lost_answer_is_learnt_by_asking_and_charged_once(account: Account, fault: str) -> None:
     account.needs("charge")
-    charge = account.charge(account.profile(account.harness.good))
-    account.sandbox.fault(fault, operation=account.harness.calls["charge"], reference=charge.key)
+    charge = account.charge(await account.profile(account.harness.good))
+    account.fault(fault, "charge", reference=charge.key)
     assert isinstance(await account.gateway.charge(charge), Unknown)
-    found = await account.gateway.find(account.question(charge.key))
+    found = await account.asked(charge)
     assert isinstance(found, Approved)
     assert found.amount == AMOUNT
-    assert len(account.sandbox.ledger(charge.key)) == 1
+    assert [row["gateway_id"] for row in account.ledger(charge.key)] == [found.gateway_id]
+    assert account.booked(charge.key) == AMOUNT.minor
 
 
 @pytest.mark.parametrize("fault", ["drop_before_booking", "http_500"])
-async def test_a_lost_request_is_found_to_be_nothing(account: Account, fault: str) -> None:
+async def test_a_lost_request_is_nothing_and_what_goes_out_next_is_charged_once(account: Account, fault: str) -> None:
     account.needs("charge")
-    charge = account.charge(account.profile(account.harness.good))
-    account.sandbox.fault(fault, operation=account.harness.calls["charge"], reference=charge.key)
+    asking = account.can.asking
+    charge = account.charge(await account.profile(account.harness.good))
+    account.fault(fault, "charge", reference=charge.key)
     assert isinstance(await account.gateway.charge(charge), Unknown)
-    assert isinstance(await account.gateway.find(account.question(charge.key)), NotSent)
-    assert account.sandbox.ledger(charge.key) == []
+    if asking.by_key:
+        assert isinstance(await account.gateway.find(Question(charge.key, AMOUNT)), NotSent)
+    assert account.ledger(charge.key) == []
+    if asking.after_nothing is not AfterNothing.PERSON:
+        again = charge if asking.after_nothing is AfterNothing.SAME_KEY else replace(charge, key=account.key())
+        assert isinstance(await account.gateway.charge(again), Approved)
+        assert sum(account.booked(key) for key in {charge.key, again.key}) == AMOUNT.minor
 
 
-async def test_an_answer_that_takes_too_long_is_a_doubt(account: Account) -> None:
+async def test_an_answer_that_takes_too_long_is_a_doubt_and_then_the_truth(account: Account) -> None:
     account.needs("charge")
-    charge = account.charge(account.profile(account.harness.good))
-    account.sandbox.fault("delay_ms", ms=1500, operation=account.harness.calls["charge"], reference=charge.key)
-    hasty = account.open(timeout_s="0.3", connect_timeout_s="0.1")
+    charge = account.charge(await account.profile(account.harness.good))
+    account.fault("delay_ms", "charge", ms=1000, reference=charge.key)
+    hasty = account.open(timeout_s="0.4", connect_timeout_s="0.2")
     assert isinstance(await hasty.charge(charge), Unknown)
+    [row] = await account.recorded(charge.key)
+    assert await account.asked(charge) == Approved(row["gateway_id"], AMOUNT)
+    assert account.booked(charge.key) == AMOUNT.minor
 
 
-async def test_a_lost_answer_about_a_known_payment_is_found_by_its_number(account: Account) -> None:
+@pytest.mark.parametrize("means", ["good", "declined"])
+async def test_the_same_request_again_is_never_a_second_payment(account: Account, means: str) -> None:
     account.needs("charge")
-    key, outcome, _ = await account.paid()
-    question = account.question(key, outcome.gateway_id, asked=99)
-    assert await account.gateway.find(question) == outcome
+    asking = account.can.asking
+    if asking.after_nothing is not AfterNothing.SAME_KEY:
+        pytest.skip("this gateway is never sent the same request twice")
+    charge = account.charge(await account.profile(getattr(account.harness, means)))
+    first = await account.gateway.charge(charge)
+    again = await account.gateway.charge(charge)
+    assert again == first or (asking.by_key and isinstance(again, Unknown))
+    assert len(account.ledger(charge.key)) == 1
+
+
+async def test_where_nobody_can_be_asked_by_our_key_nothing_is_known_without_a_number(account: Account) -> None:
+    if account.can.asking.by_key:
+        pytest.skip("this gateway can be asked by our key")
+    payment = await account.paid()
+    assert isinstance(await account.gateway.find(Question(payment.key, AMOUNT)), Unknown)
+
+
+async def test_a_payment_whose_number_is_known_may_be_asked_about_for_ever(account: Account) -> None:
+    payment = await account.paid()
+    assert await account.gateway.find(replace(payment.question(), asked=99)) == payment.outcome
 
 
 async def test_the_budget_of_questions_is_not_overdrawn(account: Account) -> None:
-    budget = account.gateway.abilities.asking.budget
-    if budget is None:
-        pytest.skip("this gateway may be asked for ever")
-    key, _, _ = await account.paid()
-    assert isinstance(await account.gateway.find(account.question(key, asked=budget - 1)), Approved)
-    assert isinstance(await account.gateway.find(account.question(key, asked=budget)), Unknown)
+    budget = account.having(account.can.asking.budget, "budget of questions")
+    payment = await account.paid()
+    by_key = Question(payment.key, AMOUNT)
+    assert isinstance(await account.gateway.find(replace(by_key, asked=budget - 1)), Approved)
+    assert isinstance(await account.gateway.find(replace(by_key, asked=budget)), Unknown)
 
 
 # --- the gateway fails ------------------------------------------------------------------------------
@@ -172,22 +250,22 @@ async def test_the_budget_of_questions_is_not_overdrawn(account: Account) -> Non
 @pytest.mark.parametrize("fault", ["fault", "unauthorized"])
 async def test_a_rejection_of_us_is_not_held_against_the_customer(account: Account, fault: str) -> None:
     account.needs("charge")
-    charge = account.charge(account.profile(account.harness.good))
-    account.sandbox.fault(fault, operation=account.harness.calls["charge"], reference=charge.key)
+    charge = account.charge(await account.profile(account.harness.good))
+    account.fault(fault, "charge", times=9, reference=charge.key)
     outcome = await account.gateway.charge(charge)
     assert isinstance(outcome, Refused)
     assert all(secret not in outcome.reason for secret in account.sandbox.credentials.values())
-    assert account.sandbox.ledger(charge.key) == []
+    assert account.ledger(charge.key) == []
 
 
 @pytest.mark.parametrize("fault", ["reorder_answer", "extra_elements"])
 async def test_an_answer_in_another_shape_is_still_the_answer(account: Account, fault: str) -> None:
     account.needs("charge")
-    charge = account.charge(account.profile(account.harness.good))
-    account.sandbox.fault(fault, operation=account.harness.calls["charge"], reference=charge.key)
+    charge = account.charge(await account.profile(account.harness.good))
+    account.fault(fault, "charge", reference=charge.key)
     outcome = await account.gateway.charge(charge)
     assert isinstance(outcome, Approved)
-    assert [row["gateway_id"] for row in account.sandbox.ledger(charge.key)] == [outcome.gateway_id]
+    assert [row["gateway_id"] for row in account.ledger(charge.key)] == [outcome.gateway_id]
 
 
 @pytest.mark.parametrize(
@@ -196,103 +274,121 @@ async def test_an_answer_in_another_shape_is_still_the_answer(account: Account, 
 )
 async def test_no_failure_of_the_page_call_raises_or_books(account: Account, fault: str) -> None:
     account.needs("hosted_page")
-    order = account.checkout(None)
-    account.sandbox.fault(fault, operation=account.harness.calls["open_checkout"])
+    order = account.checkout()
+    account.fault(fault, "open_checkout")
     outcome = await account.gateway.open_checkout(order)
-    assert isinstance(outcome, Checkout | Declined | Refused | NotSent | Unknown)
-    assert account.sandbox.ledger(order.key) == []
+    expected = Checkout if fault == "reorder_answer" else Refused | NotSent | Unknown
+    assert isinstance(outcome, expected)
+    assert account.ledger(order.key) == []
 
 
-async def test_a_wrong_password_is_said_clearly_and_not_repeated(account: Account) -> None:
-    wrong = account.open(password="not-the-password")
+async def test_a_wrong_secret_is_said_clearly_and_stops_the_account(account: Account) -> None:
+    [secret] = account.harness.wrong.values()
+    wrong = account.open(**account.harness.wrong)
     with pytest.raises(ConfigurationError) as caught:
         await wrong.check()
-    assert "not-the-password" not in str(caught.value)
-    assert isinstance(await wrong.charge(account.charge(ProfileReference("C-1"))), Refused)
+    assert secret not in str(caught.value)
+    assert isinstance(await account.send_anything(wrong), Refused)
+
+
+async def test_a_question_that_is_rejected_says_nothing_of_what_was_asked(account: Account) -> None:
+    payment = await account.paid()
+    wrong = account.open(**account.harness.wrong)
+    for question in (payment.question(), payment.question(OperationKind.REFUND, account.key())):
+        assert isinstance(await wrong.find(question), Unknown)
 
 
 # --- notifications ------------------------------------------------------------------------------------
 
 
-async def approved_notice(account: Account, profile: ProfileReference) -> tuple[RawMessage, Notice]:
-    """Charge and return the notification that says so."""
-    account.needs("charge")
-    charge = account.charge(profile)
-    assert isinstance(await account.gateway.charge(charge), Approved)
-    seen = 0
-    while True:
-        seen += 1
-        message = (await account.receiver.heard(seen))[-1]
-        notice = account.gateway.read_notification(message)
-        if notice.key == charge.key and isinstance(notice.outcome, Approved) and "RESERVED" not in message.query:
-            return message, notice
+def is_believed(account: Account, message: RawMessage) -> bool:
+    try:
+        account.gateway.read_notification(message)
+    except ForgeryError:
+        return False
+    return True
+
+
+async def approval(account: Account) -> RawMessage:
+    """Take a payment and return the notification that says so."""
+    message, _, _ = await account.told((await account.paid(told=True)).key)
+    return message
 
 
 async def test_a_notification_tells_the_same_as_the_answer(account: Account) -> None:
-    _, notice = await approved_notice(account, account.profile(account.harness.good))
-    assert isinstance(notice.outcome, Approved)
-    assert (notice.outcome.amount, notice.outcome.gateway_id) == (AMOUNT, notice.gateway_id)
-    assert [row["gateway_id"] for row in account.sandbox.ledger(notice.key)] == [notice.gateway_id]
+    payment = await account.paid(told=True)
+    _, notice, truth = await account.told(payment.key)
+    assert truth == payment.outcome
+    assert notice.gateway_id == payment.outcome.gateway_id
+    assert notice.outcome is None or notice.outcome == truth
 
 
 async def test_a_notification_of_a_decline_is_a_decline(account: Account) -> None:
-    account.needs("charge")
-    charge = account.charge(account.profile(account.harness.declined))
-    answered = await account.gateway.charge(charge)
-    [message] = await account.receiver.heard(1)
-    notice = account.gateway.read_notification(message)
+    key, answered = await account.tried(account.harness.declined, told=True)
+    [(_, notice)] = await account.notices(key)
+    truth = await account.truth(notice)
     assert isinstance(answered, Declined)
-    assert isinstance(notice.outcome, Declined)
-    assert (notice.key, notice.gateway_id) == (charge.key, answered.gateway_id)
+    assert isinstance(truth, Declined)
+    assert notice.gateway_id == truth.gateway_id == answered.gateway_id
+    assert notice.outcome is None or isinstance(notice.outcome, Declined)
 
 
 async def test_two_copies_of_a_notification_are_one_piece_of_news(account: Account) -> None:
-    account.needs("charge")
-    charge = account.charge(account.profile(account.harness.declined))
-    account.sandbox.fault("duplicate_notification", reference=charge.key)
-    await account.gateway.charge(charge)
-    first, second = map(account.gateway.read_notification, await account.receiver.heard(2))
+    key = account.key()
+    account.sandbox.fault("duplicate_notification", times=9)
+    await account.tried(account.harness.declined, key, told=True)
+    [(_, first), (_, second)] = await account.notices(key, 2)
     assert first == second
 
 
 async def test_news_out_of_order_stays_the_news_it_is(account: Account) -> None:
-    account.needs("hosted_page")
-    order = account.checkout(None)
-    page = await account.gateway.open_checkout(order)
-    assert isinstance(page, Checkout)
-    await account.harness.pay(account.browser, page.url, account.harness.declined)
-    await account.harness.pay(account.browser, page.url, account.harness.good)
-    messages = await account.receiver.heard(2)
+    account.needs_tries(told=True)
+    page = await account.page()
+    await page.pay(account.harness.declined)
+    await page.pay(account.harness.good)
+    messages = [message for message, _ in await account.notices(page.key, 2)]
     forwards = [account.gateway.read_notification(message) for message in messages]
     backwards = [account.gateway.read_notification(message) for message in reversed(messages)]
     assert forwards == backwards[::-1]
-    failed = {notice.gateway_id for notice in forwards if isinstance(notice.outcome, Declined)}
-    paid = {notice.gateway_id for notice in forwards if isinstance(notice.outcome, Approved)}
-    assert len(failed) == len(paid) == 1
+    assert len({notice.identity for notice in forwards}) == 2
+    told = [(await account.truth(notice), notice.gateway_id) for notice in forwards]
+    failed = {number for outcome, number in told if isinstance(outcome, Declined)}
+    paid = {number for outcome, number in told if isinstance(outcome, Approved)}
+    assert len(failed) == (1 if account.can.notification_is_truth else 0)
+    assert len(paid) == 1
     assert failed != paid
 
 
-async def test_a_notification_without_the_orders_own_proof_is_a_forgery(account: Account) -> None:
-    message, _ = await approved_notice(account, account.profile(account.harness.good))
-    with pytest.raises(ForgeryError):
-        account.gateway.read_notification(replace(message, proven_key=""))
+async def test_a_stored_notification_is_read_again_with_the_headers_that_prove_it(account: Account) -> None:
+    message = await approval(account)
+    kept = {name: text for name, text in message.headers.items() if name.lower() in account.can.proof_headers}
+    again = account.gateway.read_notification(replace(message, headers=kept))
+    assert again == account.gateway.read_notification(message)
+
+
+async def test_a_notification_without_its_proof_is_a_forgery(account: Account) -> None:
+    message = await approval(account)
+    forged = {name: forge(message) for name, forge in account.harness.forgeries.items()}
+    assert forged
+    assert [name for name, message in forged.items() if is_believed(account, message)] == []
 
 
 async def test_a_notification_with_the_proof_of_another_order_is_a_forgery(account: Account) -> None:
-    message, _ = await approved_notice(account, account.profile(account.harness.good))
+    message = await approval(account)
     with pytest.raises(ForgeryError):
-        account.gateway.read_notification(replace(message, proven_key="K-999"))
+        account.gateway.read_notification(replace(message, proven_key="K-999999"))
 
 
 async def test_a_damaged_notification_is_a_forgery_or_no_certain_news(account: Account) -> None:
-    message, notice = await approved_notice(account, account.profile(account.harness.good))
-    for end in range(len(message.query)):
-        cut = replace(message, query=message.query[:end], body=message.body[:end])
+    message = await approval(account)
+    key = account.gateway.read_notification(message).key
+    for end in range(len(message.body) or len(message.query)):
+        cut = {"body": message.body[:end]} if message.body else {"query": message.query[:end]}
         try:
-            read = account.gateway.read_notification(cut)
+            read = account.gateway.read_notification(replace(message, **cut))
         except ForgeryError:
             continue
-        assert read.key == notice.key
+        assert read.key == key
         assert not isinstance(read.outcome, Declined)
 
 
@@ -303,190 +399,217 @@ async def test_accepting_and_not_accepting_are_two_answers(account: Account) -> 
 # --- what follows a payment -----------------------------------------------------------------------------
 
 
-async def test_a_payment_is_given_back_in_parts_and_never_more_than_it_was(account: Account) -> None:
-    account.needs("charge", "refund", "partial_refund")
-    key, outcome, booked = await account.paid()
-    assert await account.gateway.refund(booked, PART, "R-1") == Approved(outcome.gateway_id, PART)
-    too_much = await account.gateway.refund(booked, AMOUNT, "R-2")
+async def test_a_part_is_given_back_and_never_more_than_it_was(account: Account) -> None:
+    account.needs("refund", "partial_refund")
+    payment = await account.paid()
+    assert await payment.refund(PART, account.key()) == Approved(payment.outcome.gateway_id, PART)
+    too_much = await payment.refund(AMOUNT, account.key())
     assert isinstance(too_much, Declined)
     assert too_much.decline is DeclineClass.NEVER
-    assert isinstance(await account.gateway.refund(booked, AMOUNT - PART, "R-3"), Approved)
-    assert account.sandbox.booked(key, "refund") == AMOUNT.minor
+    assert account.booked(payment.key, "refund") == PART.minor
 
 
-async def test_a_payment_given_back_whole_is_found_undone(account: Account) -> None:
-    account.needs("charge", "refund")
-    key, outcome, booked = await account.paid()
-    assert isinstance(await account.gateway.refund(booked, AMOUNT, "R-1"), Approved)
-    found = await account.gateway.find(account.question(key, outcome.gateway_id))
-    assert isinstance(found, Approved)
-    assert found.undone is OperationKind.REFUND
+async def test_the_rest_is_given_back_after_a_part_unless_one_refund_is_all(account: Account) -> None:
+    account.needs("refund", "partial_refund")
+    payment, keys, rest = await account.paid(), (account.key(), account.key()), AMOUNT - PART
+    first = await payment.refund(PART, keys[0])
+    second = await payment.refund(rest, keys[1])
+    assert isinstance(first, Approved)
+    if account.harness.refunds_once:
+        assert isinstance(second, Declined)
+    else:
+        assert second == Approved(payment.outcome.gateway_id, rest)
+    assert account.booked(payment.key, "refund") == (PART if account.harness.refunds_once else AMOUNT).minor
 
 
-async def test_a_lost_refund_is_found_again_and_not_given_twice(account: Account) -> None:
-    account.needs("charge", "refund", "partial_refund")
-    key, outcome, booked = await account.paid()
-    account.sandbox.fault("drop_after_booking", operation=account.harness.calls["refund"])
-    assert isinstance(await account.gateway.refund(booked, PART, "R-1"), Unknown)
-    question = account.question(
-        key, outcome.gateway_id, amount=PART, operation=OperationKind.REFUND, operation_key="R-1"
-    )
-    assert await account.gateway.find(question) == Approved(outcome.gateway_id, PART)
-    assert account.sandbox.booked(key, "refund") == PART.minor
+async def test_a_payment_given_back_whole_is_found_undone_and_not_given_back_again(account: Account) -> None:
+    account.needs("refund")
+    payment = await account.paid()
+    assert isinstance(await payment.refund(AMOUNT, account.key()), Approved)
+    assert await payment.find() == replace(payment.outcome, undone=OperationKind.REFUND)
+    again = await payment.refund(AMOUNT, account.key())
+    assert isinstance(again, Declined)
+    assert again.decline is DeclineClass.NEVER
+    assert account.booked(payment.key, "refund") == AMOUNT.minor
 
 
-async def test_a_refund_that_never_arrived_is_found_to_be_nothing(account: Account) -> None:
-    account.needs("charge", "refund", "partial_refund")
-    key, outcome, booked = await account.paid()
-    account.sandbox.fault("drop_before_booking", operation=account.harness.calls["refund"])
-    assert isinstance(await account.gateway.refund(booked, PART, "R-1"), Unknown)
-    question = account.question(
-        key, outcome.gateway_id, amount=PART, operation=OperationKind.REFUND, operation_key="R-1"
-    )
-    assert isinstance(await account.gateway.find(question), NotSent)
+@pytest.mark.parametrize(("fault", "arrives"), [("drop_after_booking", True), ("drop_before_booking", False)])
+async def test_a_lost_refund_is_found_to_be_given_once_or_not_at_all(
+    account: Account, fault: str, arrives: bool
+) -> None:
+    account.needs("refund")
+    payment, key = await account.paid(), account.key()
+    amount = PART if account.can.partial_refund else AMOUNT
+    account.fault(fault, "refund")
+    assert isinstance(await account.gateway.refund(payment.booked, amount, key), Unknown)
+    asked = payment.question(OperationKind.REFUND, key, amount)
+    found = await done(account.gateway, Pending(), asked)
+    assert found == Approved(payment.outcome.gateway_id, amount) if arrives else isinstance(found, NotSent)
+    assert account.booked(payment.key, "refund") == (amount.minor if arrives else 0)
 
 
 async def test_a_reservation_is_let_go(account: Account) -> None:
-    account.needs("charge", "reverse")
-    gateway = account.reserving()
-    key, outcome, booked = await account.paid(gateway)
-    assert not outcome.captured
-    assert isinstance(await gateway.reverse(booked, "V-1"), Approved)
-    assert account.sandbox.booked(key) == 0
-    found = await gateway.find(account.question(key, outcome.gateway_id))
-    assert isinstance(found, Approved)
-    assert found.undone is OperationKind.REVERSAL
+    account.needs("reverse")
+    payment = await account.reserved()
+    assert not payment.outcome.captured
+    assert isinstance(await payment.reverse(account.key()), Approved)
+    assert account.booked(payment.key) == 0
+    assert await payment.find() == replace(payment.outcome, undone=OperationKind.REVERSAL)
 
 
 async def test_a_lost_reversal_is_found_again(account: Account) -> None:
-    account.needs("charge", "reverse")
-    gateway = account.reserving()
-    key, outcome, booked = await account.paid(gateway)
-    account.sandbox.fault("drop_after_booking", operation=account.harness.calls["reverse"])
-    assert isinstance(await gateway.reverse(booked, "V-1"), Unknown)
-    question = account.question(key, outcome.gateway_id, operation=OperationKind.REVERSAL, operation_key="V-1")
-    assert isinstance(await gateway.find(question), Approved)
+    account.needs("reverse")
+    payment, key = await account.reserved(), account.key()
+    account.fault("drop_after_booking", "reverse")
+    assert isinstance(await payment.gateway.reverse(payment.booked, key), Unknown)
+    found = await done(payment.gateway, Pending(), payment.question(OperationKind.REVERSAL, key))
+    assert isinstance(found, Approved)
 
 
 async def test_a_reservation_becomes_money_by_capturing_it(account: Account) -> None:
-    account.needs("charge", "capture")
-    gateway = account.reserving()
-    key, outcome, booked = await account.paid(gateway)
-    assert await gateway.capture(booked, AMOUNT, "C-1") == Approved(outcome.gateway_id, AMOUNT)
-    assert account.sandbox.booked(key) == AMOUNT.minor
+    account.needs("capture")
+    payment = await account.reserved()
+    assert account.booked(payment.key) == 0
+    assert await payment.capture(AMOUNT, account.key()) == Approved(payment.outcome.gateway_id, AMOUNT)
+    assert account.booked(payment.key) == AMOUNT.minor
 
 
-async def test_captured_money_cannot_be_let_go_and_that_is_certain_at_the_latest_when_asked(account: Account) -> None:
-    account.needs("charge", "reverse")
-    key, outcome, booked = await account.paid()
-    answered: Outcome = await account.gateway.reverse(booked, "V-1")
+@pytest.mark.parametrize("how", ["at once", "by a capture"])
+async def test_captured_money_cannot_be_let_go_and_that_is_certain_at_the_latest_when_asked(
+    account: Account, how: str
+) -> None:
+    account.needs("reverse")
+    payment = await (account.paid() if how == "at once" else captured(account))
+    key = account.key()
+    answered = await payment.reverse(key)
     if isinstance(answered, Unknown):
-        question = account.question(key, outcome.gateway_id, operation=OperationKind.REVERSAL, operation_key="V-1")
-        answered = await account.gateway.find(question)
+        answered = await payment.gateway.find(payment.question(OperationKind.REVERSAL, key))
     assert isinstance(answered, Declined)
     assert answered.decline is DeclineClass.NEVER
-    assert account.sandbox.booked(key) == AMOUNT.minor
+    assert account.booked(payment.key) == AMOUNT.minor
+
+
+async def captured(account: Account) -> Payment:
+    account.needs("capture")
+    payment = await account.reserved()
+    assert isinstance(await payment.capture(AMOUNT, account.key()), Approved)
+    return payment
 
 
 async def test_an_operation_on_a_payment_the_gateway_does_not_know_changes_nothing(account: Account) -> None:
     account.needs("refund")
-    outcome = await account.gateway.refund(Booked("K-0", "999999999", AMOUNT), PART, "R-1")
+    outcome = await account.gateway.refund(Booked("K-0", account.harness.nothing, AMOUNT), AMOUNT, account.key())
     assert isinstance(outcome, Declined)
 
 
 async def test_an_operation_on_nothing_is_not_sent(account: Account) -> None:
     account.needs("refund")
     with pytest.raises(MisuseError):
-        await account.gateway.refund(Booked("K-0", "", AMOUNT), PART, "R-1")
+        await account.gateway.refund(Booked("K-0", "", AMOUNT), AMOUNT, account.key())
+
+
+# --- the hosted page -----------------------------------------------------------------------------------
+
+
+async def test_the_customer_is_asked_for_what_the_page_needs(account: Account) -> None:
+    account.needs("hosted_page", "inputs")
+    good = account.harness.good
+    asked = {each.name: each.pattern for each in account.can.inputs if each.way == good.way}
+    assert asked.keys() == good.inputs.keys()
+    assert all(re.fullmatch(pattern, good.inputs[name]) for name, pattern in asked.items())
+
+
+async def test_a_page_nobody_opened_was_nothing_and_may_still_be_paid_on(account: Account) -> None:
+    page = await account.page()
+    assert isinstance(await page.find(still_open=True), Pending | NotSent)
+    assert isinstance(await page.find(), NotSent)
+    assert account.ledger(page.key) == []
+
+
+async def test_giving_up_leads_back_and_books_nothing(account: Account) -> None:
+    page = await account.page()
+    assert await page.give_up() == account.harness.returns.cancel
+    assert account.booked(page.key) == 0
+    assert isinstance(await page.find(), account.harness.given_up)
+
+
+async def test_a_failed_try_leaves_the_page_open_to_be_paid_on_once(account: Account) -> None:
+    account.needs_tries()
+    page = await account.page()
+    await page.pay(account.harness.declined)
+    tried = await page.find(still_open=True)
+    assert isinstance(tried, Pending)
+    assert tried.evidence
+    assert await page.pay(account.harness.good) == account.harness.returns.success
+    assert isinstance(await page.decided(), Approved)
+    assert account.booked(page.key) == AMOUNT.minor
+
+
+async def test_a_page_without_a_wish_to_store_makes_no_profile(account: Account) -> None:
+    page = await account.page()
+    assert await page.pay(account.harness.good) == RETURNS.success
+    found = await page.decided()
+    assert isinstance(found, Approved)
+    assert found.profile is None
+    if account.can.charge and account.harness.keeps_reference:
+        charge = account.charge(ProfileReference(page.order.payer.reference))
+        assert isinstance(await account.gateway.charge(charge), Declined)
 
 
 # --- profiles -----------------------------------------------------------------------------------------------
 
 
-async def renewed(account: Account, means: Means, amount: Money = AMOUNT) -> tuple[str, Approved, ProfileReference]:
-    """Renew a declined customer's profile on the hosted page and return what the gateway reports."""
-    profile = account.profile(account.harness.declined)
-    order = account.checkout(profile, amount)
-    page = await account.gateway.open_checkout(order)
-    assert isinstance(page, Checkout)
-    assert await account.harness.pay(account.browser, page.url, means) == "https://shop.example/ok"
-    for heard in range(1, 10):
-        message = (await account.receiver.heard(heard))[-1]
-        outcome = account.gateway.read_notification(message).outcome
-        if isinstance(outcome, Approved) and outcome.profile:
-            return order.key, outcome, profile
-    raise AssertionError("no notification tells of the renewed profile")
-
-
 @pytest.mark.parametrize("means", ["good", "secured"])
 async def test_a_profile_renewed_on_the_page_is_charged_next_month(account: Account, means: str) -> None:
     account.needs("hosted_page", "renews_profile", "charge")
-    _, outcome, profile = await renewed(account, getattr(account.harness, means))
-    assert outcome.profile is not None
-    assert outcome.profile.reference == profile.reference
-    assert outcome.profile.kind in account.gateway.abilities.ways
+    chosen = account.having(getattr(account.harness, means), f"{means} means")
+    profile = await account.profile(account.harness.declined)
+    payment = await account.renewed(chosen, profile)
+    news = payment.outcome.profile
+    assert news is not None
+    assert (news.reference == profile.reference) is account.harness.keeps_reference
+    assert account.can.stores(news.kind)
+    assert news.kind == chosen.way
+    assert isinstance(await account.gateway.charge(account.charge(reference_of(news))), Approved)
+
+
+async def test_a_failed_try_on_the_page_leaves_the_old_profile_alone(account: Account) -> None:
+    account.needs("hosted_page", "renews_profile", "charge")
+    profile = await account.profile(account.harness.good)
+    page = await account.page(store=profile)
+    await page.pay(account.harness.declined)
+    assert account.booked(page.key) == 0
     assert isinstance(await account.gateway.charge(account.charge(profile)), Approved)
 
 
 async def test_a_small_payment_renews_a_profile_and_is_given_back(account: Account) -> None:
-    account.needs("hosted_page", "renews_profile", "refund")
-    key, outcome, profile = await renewed(account, account.harness.good, SMALL)
-    assert outcome.amount == SMALL
-    gateway, booked = account.gateway, Booked(key, outcome.gateway_id, SMALL)
-    undo = gateway.refund(booked, SMALL, "V-1") if outcome.captured else gateway.reverse(booked, "V-1")
-    assert isinstance(await undo, Approved)
-    assert account.sandbox.booked(key) == account.sandbox.booked(key, "refund")
-    assert isinstance(await gateway.charge(account.charge(profile)), Approved)
+    account.needs("hosted_page", "renews_profile", "charge")
+    small = account.small
+    profile = await account.profile(account.harness.declined)
+    payment = await account.renewed(account.harness.good, profile, small, reserve_only=True)
+    assert payment.outcome.amount == small
+    assert payment.outcome.captured is not account.harness.page_reserves
+    undone = await (
+        payment.refund(small, account.key()) if payment.outcome.captured else payment.reverse(account.key())
+    )
+    assert isinstance(undone, Approved)
+    assert account.booked(payment.key) == account.booked(payment.key, "refund")
+    later = account.charge(reference_of(payment.outcome.profile))
+    assert isinstance(await account.gateway.charge(later), Approved)
 
 
 async def test_a_small_authorisation_verifies_a_profile_and_is_let_go(account: Account) -> None:
-    account.needs("charge", "reverse")
-    gateway = account.reserving()
-    charge = account.charge(account.profile(account.harness.good), amount=SMALL)
-    outcome = await gateway.charge(charge)
-    assert isinstance(outcome, Approved)
-    assert isinstance(await gateway.reverse(Booked(charge.key, outcome.gateway_id, SMALL), "V-1"), Approved)
-    assert account.sandbox.booked(charge.key) == 0
-
-
-async def test_a_failed_try_leaves_the_page_open_and_the_old_profile_alone(account: Account) -> None:
-    account.needs("hosted_page", "renews_profile", "charge")
-    profile = account.profile(account.harness.good)
-    order = account.checkout(profile)
-    page = await account.gateway.open_checkout(order)
-    assert isinstance(page, Checkout)
-    await account.harness.pay(account.browser, page.url, account.harness.declined)
-    found = await account.gateway.find(account.question(order.key, page=True))
-    assert isinstance(found, Pending)
-    assert found.evidence
-    assert isinstance(await account.gateway.charge(account.charge(profile)), Approved)
-
-
-async def test_giving_up_leads_back_and_books_nothing(account: Account) -> None:
-    account.needs("hosted_page")
-    order = account.checkout(None)
-    page = await account.gateway.open_checkout(order)
-    assert isinstance(page, Checkout)
-    assert await account.harness.give_up(account.browser, page.url) == "https://shop.example/back"
-    assert account.sandbox.booked(order.key) == 0
-    assert isinstance(await account.gateway.find(account.question(order.key)), NotSent)
-
-
-async def test_a_page_without_a_wish_to_store_makes_no_profile(account: Account) -> None:
-    account.needs("hosted_page", "charge")
-    order = account.checkout(None)
-    page = await account.gateway.open_checkout(order)
-    assert isinstance(page, Checkout)
-    await account.harness.pay(account.browser, page.url, account.harness.good)
-    found = await account.gateway.find(account.question(order.key))
-    assert isinstance(found, Approved)
-    assert found.profile is None
-    assert isinstance(await account.gateway.charge(account.charge(ProfileReference(order.payer.reference))), Declined)
+    account.needs("reverse")
+    payment = await account.reserved(account.small)
+    assert isinstance(await payment.reverse(account.key()), Approved)
+    assert account.booked(payment.key) == 0
 
 
 async def test_a_forgotten_profile_is_gone_and_can_be_forgotten_twice(account: Account) -> None:
     account.needs("forget", "charge")
-    profile = account.profile(account.harness.good)
+    profile = await account.profile(account.harness.good)
     assert isinstance(await account.gateway.forget(profile), Approved)
     assert isinstance(await account.gateway.forget(profile), Approved)
-    assert isinstance(await account.gateway.charge(account.charge(profile)), Declined)
+    outcome: Outcome = await account.gateway.charge(account.charge(profile))
+    assert isinstance(outcome, Declined)
+    assert outcome.decline is DeclineClass.NEEDS_NEW_PROFILE

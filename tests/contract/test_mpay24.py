@@ -18,11 +18,10 @@ from billing.gateway import (
 )
 from gateways.mpay24 import Mpay24
 from gateways.mpay24_answers import ProfilePage, TokenForm
-from tests.contract.conftest import Account
-from tests.contract.harness import MPAY24, Harness, Present
+from tests.contract.account import Account
+from tests.contract.harness import Harness, Present
+from tests.contract.mpay24 import DEBIT, MPAY24
 from tests.contract.sandbox import fill_in
-
-DEBIT = {"iban": "AT771400000123456789", "mandate_id": "M-1", "date_of_signature": "2026-01-01"}
 
 
 @pytest.fixture
@@ -51,7 +50,8 @@ async def test_a_debit_stored_without_a_payment_is_listed_charged_and_forgotten(
     account: Account, mpay24: Mpay24
 ) -> None:
     profile = ProfileReference("C-77")
-    made = await mpay24.create_customer(account.payer("C-77"), profile, "ELV/HOBEX-AT", DEBIT)
+    account_number = {"iban": "AT771400000123456789", "mandate_id": "M-1", "date_of_signature": "2026-01-01"}
+    made = await mpay24.create_customer(account.payer("C-77"), profile, "ELV/HOBEX-AT", account_number)
     assert made == ProfileNews("C-77", kind="debit", brand="HOBEX-AT")
     listed = await mpay24.list_profiles("C-77")
     assert isinstance(listed, ProfilePage)
@@ -62,7 +62,7 @@ async def test_a_debit_stored_without_a_payment_is_listed_charged_and_forgotten(
 
 
 async def test_expired_cards_are_listed_by_their_month(account: Account, mpay24: Mpay24) -> None:
-    account.profile(MPAY24.good)
+    await account.profile(MPAY24.good)
     listed = await mpay24.list_profiles(expired_by=date(2036, 1, 1))
     assert isinstance(listed, ProfilePage)
     assert [entry.expires_on for entry in listed.profiles] == [date(2035, 5, 31)]
@@ -70,7 +70,7 @@ async def test_expired_cards_are_listed_by_their_month(account: Account, mpay24:
 
 
 async def test_a_debit_that_the_bank_returns_is_reported_as_one(account: Account, mpay24: Mpay24) -> None:
-    debit = Present("ELV/B4P", {**MPAY24.booked_later.fields, "iban": "DE09100100101234567894"})
+    debit = Present("ELV/B4P", {**DEBIT, "iban": "DE09100100101234567894"})
     outcome = await mpay24.charge_present(account.present(debit))
     assert isinstance(outcome, Pending)
     notices = [mpay24.read_notification(message) for message in await account.receiver.heard(3)]

@@ -52,6 +52,16 @@ RETURNS: Final = ReturnUrls(
     "https://shop.example/ok?o=1&p=2", "https://shop.example/error", "https://shop.example/back"
 )
 NOTIFY: Final = "https://shop.example/notify?order=T-1&proof=0123456789abcdef"
+BROWSER: Final = {
+    "accept_header": "text/html",
+    "user_agent": "Mozilla/5.0",
+    "browser_language": "de-AT",
+    "timezone_offset_minutes": "-120",
+    "color_depth": "24",
+    "java_enabled": "no",
+    "screen_height": "1080",
+    "screen_width": "1920",
+}
 CHARGE: Final = Charge("T-1", AMOUNT, PAYER, PROFILE, ORDER, NOTIFY)
 CHECKOUT: Final = CheckoutOrder("T-1", AMOUNT, PAYER, ORDER, RETURNS, NOTIFY, store=PROFILE)
 BOOKED: Final = Booked("T-1", "1679832", AMOUNT)

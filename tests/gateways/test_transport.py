@@ -384,3 +384,18 @@ async def test_the_reason_of_a_doubt_shows_no_secret() -> None:
         result = await transport.send("POST", "https://gateway.example/", {}, BODY)
     assert isinstance(result, Unknown)
     assert result.reason == f"RuntimeError: something about {MASK} and {MASK}"
+
+
+async def test_a_hidden_part_of_an_address_is_sent_and_not_logged() -> None:
+    asked: list[str] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(request.url.path)
+        return httpx.Response(200)
+
+    with capture_logs() as logs:
+        async with opened(network=httpx.MockTransport(answer)) as transport:
+            await transport.send("POST", "https://gateway.example/tokens/tok-1/pay", {}, hidden="tok-1")
+    assert asked == ["/tokens/tok-1/pay"]
+    exchange = next(entry for entry in logs if entry["event"] == "exchange")
+    assert exchange["address"] == f"gateway.example/tokens/{MASK}/pay"

@@ -84,7 +84,8 @@ class Sandbox:
         )
         assert self.process.stdout is not None
         assert select.select([self.process.stdout], [], [], START_S)[0], "it did not start"
-        told = json.loads(self.process.stdout.readline())["gateways"]["mpay24"]
+        self.told: dict[str, Any] = json.loads(self.process.stdout.readline())["gateways"]
+        told = self.told["mpay24"]
         self.base: str = told["base_url"]
         self.credentials: dict[str, str] = told["credentials"]
         self.http = httpx.Client(timeout=20)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import httpx
@@ -18,17 +19,61 @@ def simulators(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, A
         yield gateways
 
 
-@pytest.fixture
-def sandbox(simulators: dict[str, Any]) -> Iterator[Sandbox]:
-    started = simulators["mpay24"]
+@contextmanager
+def emptied(started: dict[str, Any], **settings: object) -> Iterator[Sandbox]:
+    """Return one simulator with these settings and nothing booked; afterwards its settings are as before."""
     with httpx.Client(base_url=started["base_url"], trust_env=False) as http:
-        http.put("/_sandbox/settings", json={"automatic_clearing": True}).raise_for_status()
+        before = http.get("/_sandbox/settings").raise_for_status().json()
+        http.put("/_sandbox/settings", json=settings).raise_for_status()
         sandbox = Sandbox(started["base_url"], started["credentials"], http)
         sandbox.reset()
+        yield sandbox
+        http.put("/_sandbox/settings", json=before).raise_for_status()
+
+
+@pytest.fixture
+def sandbox(simulators: dict[str, Any]) -> Iterator[Sandbox]:
+    with emptied(simulators["mpay24"], automatic_clearing=True) as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+def payone(simulators: dict[str, Any]) -> Iterator[Sandbox]:
+    with emptied(simulators["payone"], settle_delay_s=0.2) as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+def paymentz(simulators: dict[str, Any]) -> Iterator[Sandbox]:
+    with emptied(simulators["paymentz"], refund_delay_s=0.2) as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+def computop(simulators: dict[str, Any]) -> Iterator[Sandbox]:
+    with emptied(simulators["computop"], sale_status="OK", page_life_s=900) as sandbox:
         yield sandbox
 
 
 @pytest.fixture
 async def stage(database_url: str, sandbox: Sandbox) -> AsyncIterator[Stage]:
     async with raised(database_url, sandbox) as stage:
+        yield stage
+
+
+@pytest.fixture
+async def payone_stage(database_url: str, payone: Sandbox) -> AsyncIterator[Stage]:
+    async with raised(database_url, payone, "payone") as stage:
+        yield stage
+
+
+@pytest.fixture
+async def paymentz_stage(database_url: str, paymentz: Sandbox) -> AsyncIterator[Stage]:
+    async with raised(database_url, paymentz, "paymentz") as stage:
+        yield stage
+
+
+@pytest.fixture
+async def computop_stage(database_url: str, computop: Sandbox) -> AsyncIterator[Stage]:
+    async with raised(database_url, computop, "computop") as stage:
         yield stage

@@ -15,6 +15,7 @@ from sqlalchemy import Select, func, select, update
 
 from billing.models import (
     Attempt,
+    Checkout,
     Customer,
     Invoice,
     Message,
@@ -32,6 +33,7 @@ from billing.models import (
 from billing.money import Money
 from billing.periods import Interval, Unit
 from billing.pricing import Terms
+from billing.services.cases import PAGE_MARGIN_S
 from billing.services.context import Context
 from billing.services.founding import AccountFacts, MerchantFacts, PlanFacts, PriceFacts, found, give_clock
 from billing.services.subscribing import Subscriber, enrol
@@ -49,12 +51,13 @@ from tests.contract.sandbox import Sandbox, fill_in, submit
 
 SECRET: Final = "a secret key that is only good for tests"
 PATIENCE_S: Final = 60
-SWIFT: Final = {"timeout_s": "5", "connect_timeout_s": "1", "ask_delays_s": "1,1,1", "settle_s": "1"}
+SWIFT: Final = {"timeout_s": "5", "connect_timeout_s": "2.5", "ask_delays_s": "1,1,1", "settle_s": "1"}
 
 GOOD: Final = {"type": "CC", "number": "4444333322221111", "expiry": "05/35", "cvc": "123"}
 CHALLENGED: Final = GOOD | {"expiry": "07/35"}
 DECLINED: Final = GOOD | {"expiry": "01/35"}
 EXPIRED: Final = GOOD | {"expiry": "02/35"}
+BANK_BUTTONS: Final = {"yes": ("confirm", "approve"), "no": ("refuse", "decline")}
 
 MERCHANT: Final = MerchantFacts(
     reference="gym",
@@ -99,28 +102,65 @@ class Browser:
     async def open(self, address: str) -> Look:
         return Look(await self.http.get(address))
 
-    async def press(self, look: Look, button: int = 0) -> httpx.Response:
-        """Send one form of one of our pages, and follow nothing."""
-        form = parsed(look.answer.text).forms[button]
-        return await self.http.post(look.answer.url.join(str(form.action)), data=dict(form.form_values()))
+    async def press(self, look: Look, typed: Mapping[str, str] | None = None) -> httpx.Response:
+        """Send the form of one of our pages with what is typed into it, and follow nothing."""
+        form = parsed(look.answer.text).forms[0]
+        filled = dict(form.form_values()) | dict(typed or {})
+        return await self.http.post(look.answer.url.join(str(form.action)), data=filled)
 
-    async def to_gateway(self, link: str) -> str:
-        """Open a pay-link, press its one button, and return the address of the gateway's page."""
-        answer = await self.press(await self.open(link))
-        assert answer.status_code == 303, answer.text
-        return answer.headers["location"]
+    async def to_gateway(self, link: str, typed: Mapping[str, str] | None = None) -> str:
+        """Open a pay-link, press its one button, and return the address of the gateway's page.
 
-    async def type_card(self, page: str, card: Mapping[str, str]) -> httpx.Response:
-        """Fill in the gateway's page and confirm what the bank asks for."""
-        answer = await fill_in(self.http, page, {**card, "action": "pay"})
-        if 'value="confirm"' in answer.text:
-            answer = await submit(self.http, answer, {"action": "confirm"})
+        Where a gateway wants a form posted, our page of leaving has it, and its button is pressed as well.
+        """
+        answer = await self.press(await self.open(link), typed)
+        if not answer.is_redirect:
+            assert Look(answer).page == "leaving", answer.text
+            answer = await self.press(Look(answer))
+        assert answer.status_code in (302, 303), answer.text
+        return str(answer.url.join(answer.headers["location"]))
+
+    async def type_card(self, page: str, card: Mapping[str, str], answer: str = "yes") -> httpx.Response:
+        """Fill in the gateway's page and answer what the bank asks for, up to where the gateway is done."""
+        typed = await self.stay(await fill_in(self.http, page, {**card, "action": "pay"}))
+        for button in parsed(typed.text).xpath("//button") if typed.text else ():
+            if button.get("value") in BANK_BUTTONS[answer]:
+                return await self.stay(await submit(self.http, typed, {button.get("name"): button.get("value")}))
+        return typed
+
+    async def stay(self, answer: httpx.Response) -> httpx.Response:
+        """Go from one of the gateway's pages to the next, and not back to ours."""
+        while answer.is_redirect and (there := answer.url.join(answer.headers["location"])).port == answer.url.port:
+            answer = await self.http.get(there)
         return answer
+
+    async def come_back(self, answer: httpx.Response) -> Look:
+        """Go where the gateway's last page leads, by a redirect or by the form that it posts by itself."""
+        if not answer.is_redirect:
+            answer = await submit(self.http, answer, {})
+        return await self.wait(str(answer.url.join(answer.headers["location"])))
+
+    async def type_into_fields(self, link: str, card: Mapping[str, str]) -> httpx.Response:
+        """Do as the page's script does: open the gateway's card fields, type, and bring back what they give."""
+        form = parsed((await self.open(link)).answer.text).forms[0]
+        way = dict(form.form_values())["way"]
+        fields = (await self.http.post(f"{link}/fields", data={"way": way})).raise_for_status().json()
+        assert (await self.http.post(fields["url"], data=card)).json()["success"]
+        found = {"way": way, "card_form": fields["id"], "lang": "en", "browser_language": "en-IE"}
+        return await self.http.post(f"{link}/card", data=found)
+
+    async def pay_in_fields(self, link: str, card: Mapping[str, str], action: str = "confirm") -> Look:
+        """Pay in the gateway's card fields, answer the bank's own question, and come back."""
+        answer = await self.type_into_fields(link, card)
+        where = answer.url.join(answer.headers["location"])
+        if str(where).startswith(link):
+            return await self.wait(str(where))
+        back = await fill_in(self.http, str(where), {"action": action})
+        return await self.wait(back.headers["location"])
 
     async def pay(self, link: str, card: Mapping[str, str] = GOOD) -> Look:
         """Go all the way from the mail's link to the page that says it is done."""
-        back = await self.type_card(await self.to_gateway(link), card)
-        return await self.wait(back.headers["location"])
+        return await self.come_back(await self.type_card(await self.to_gateway(link), card))
 
     async def wait(self, address: str) -> Look:
         """Look at a page again and again, as its script does, until the bank has confirmed."""
@@ -152,6 +192,7 @@ class Look:
 class Stage:
     """What a scenario plays on, and what it compares at the end."""
 
+    gateway: str
     ctx: Context
     settings: Settings
     sandbox: Sandbox
@@ -162,13 +203,16 @@ class Stage:
 
     # --- setting the scene
 
-    async def found(self, **merchant: Any) -> None:
-        """Set the merchant up under a test clock; `settings` go to its gateway account."""
+    async def found(self, *more: AccountFacts, **merchant: Any) -> None:
+        """Set the merchant up under a test clock; `settings` go to its own gateway account, the first of all."""
+        await self.set_up(*more, **merchant)
+        await give_clock(self.ctx, MERCHANT.reference, TestClock(name="stage", now_at=at(date(2026, 11, 30))))
+
+    async def set_up(self, *more: AccountFacts, **merchant: Any) -> None:
+        """Set the merchant up, or bring what is there up to these facts."""
         account = {**self.sandbox.credentials, **SWIFT, **merchant.pop("settings", {})}
-        accounts = (AccountFacts("main", "mpay24", account),)
-        facts = replace(MERCHANT, accounts=accounts, plans=PLANS, **merchant)
-        self.merchant_id = await found(self.ctx, facts)
-        await give_clock(self.ctx, facts.reference, TestClock(name="stage", now_at=at(date(2026, 11, 30))))
+        accounts = (AccountFacts("main", self.gateway, account), *more)
+        self.merchant_id = await found(self.ctx, replace(MERCHANT, accounts=accounts, plans=PLANS, **merchant))
 
     async def enrol(self, subscriber: Subscriber = ANNA, card: Mapping[str, str] = GOOD) -> None:
         """Enrol a subscriber whose card is stored at the gateway already."""
@@ -176,7 +220,11 @@ class Stage:
         stored = {"kind": "CC", "brand": "VISA", "identifier": card["number"], "expiry": year + month}
         if subscriber.profile:
             self.sandbox.store(stored | {"customer_id": subscriber.profile, "name": subscriber.name})
-        await enrol(self.ctx, self.merchant_id, [subscriber])
+        await self.enrol_only(subscriber)
+
+    async def enrol_only(self, *subscribers: Subscriber) -> None:
+        """Enrol subscribers whose profiles are at the gateway already, or who have none."""
+        await enrol(self.ctx, self.merchant_id, subscribers)
 
     # --- time
 
@@ -216,6 +264,13 @@ class Stage:
         async with self.ctx.store.write() as session:
             await session.execute(update(operation).where(operation.c.ask_at.is_not(None)).values(ask_at=after_s()))
 
+    async def pages_over(self) -> None:
+        """Let the life of every page be over, and the time to ask what became of it come; that is machine time."""
+        page, attempt = table(Checkout), table(Attempt)
+        async with self.ctx.store.write() as session:
+            await session.execute(update(page).values(closes_at=after_s(-PAGE_MARGIN_S)))
+            await session.execute(update(attempt).where(attempt.c.ask_at.is_not(None)).values(ask_at=after_s()))
+
     # --- waiting for what comes by itself
 
     async def heard(self, count: int) -> None:
@@ -223,6 +278,10 @@ class Stage:
         notification = table(Notification)
         taken = select(func.count()).where(notification.c.state != "received")
         await until(lambda: self.one(taken), lambda found: found >= count)
+
+    async def confirm_at_the_bank(self, page: httpx.Response) -> None:
+        """Answer the bank's own question, and never come back."""
+        await submit(self.browser.http, page, {"action": "confirm"})
 
     # --- what to compare
 
@@ -290,6 +349,16 @@ class Stage:
         columns = select(verification.c.amount_minor, verification.c.state).order_by(verification.c.id)
         return [f"{minor} {state}" for minor, state in await self.rows(columns)]
 
+    async def notifications(self) -> list[str]:
+        """The state of every notification, oldest first."""
+        notification = table(Notification)
+        return [row[0] for row in await self.rows(select(notification.c.state).order_by(notification.c.id))]
+
+    async def keys(self) -> list[str]:
+        """The key of every attempt, oldest first."""
+        attempt = table(Attempt)
+        return [row[0] for row in await self.rows(select(attempt.c.key).order_by(attempt.c.id))]
+
     async def links(self) -> list[str]:
         """Every pay-link's address, oldest first."""
         link = table(PayLink)
@@ -298,15 +367,18 @@ class Stage:
     async def customers(self) -> list[str]:
         return [row[0] for row in await self.rows(select(table(Customer).c.reference))]
 
+    def ledger(self) -> list[dict[str, Any]]:
+        """The gateway's own ledger, oldest first."""
+        rows: list[dict[str, Any]] = self.sandbox.http.get("/_sandbox/ledger").raise_for_status().json()["transactions"]
+        return rows
+
     def booked(self) -> list[str]:
-        """Everything on the gateway's own ledger, oldest first: `sale 2500 declined`."""
-        rows = self.sandbox.http.get("/_sandbox/ledger").raise_for_status().json()["transactions"]
-        return [f"{row['kind']} {row['amount_minor']} {row['state']}" for row in rows]
+        """Everything on the gateway's own ledger: `sale 2500 declined`."""
+        return [f"{row['kind']} {row['amount_minor']} {row['state']}" for row in self.ledger()]
 
     def gateway_id(self, place: int = -1) -> str:
         """The gateway's own number of a booking."""
-        rows = self.sandbox.http.get("/_sandbox/ledger").raise_for_status().json()["transactions"]
-        return str(rows[place]["gateway_id"])
+        return str(self.ledger()[place]["gateway_id"])
 
     async def doctor(self) -> list[Breach]:
         return await examine(self.ctx)
@@ -346,7 +418,7 @@ async def until(ask: Callable[[], Awaitable[Any]], enough: Callable[[Any], bool]
 
 
 @asynccontextmanager
-async def raised(database_url: str, sandbox: Sandbox) -> AsyncIterator[Stage]:
+async def raised(database_url: str, sandbox: Sandbox, gateway: str = "mpay24") -> AsyncIterator[Stage]:
     """Raise the curtain: serve the web, take mails, and clear it all away at the end."""
     mailbox, listening = Mailbox(), listen("127.0.0.1", 0)
     async with receiving(mailbox) as smtp_url:
@@ -363,4 +435,4 @@ async def raised(database_url: str, sandbox: Sandbox) -> AsyncIterator[Stage]:
             serving(ctx, listening),
             httpx.AsyncClient(trust_env=False, timeout=20) as http,
         ):
-            yield Stage(ctx, settings, sandbox, mailbox, Browser(http))
+            yield Stage(gateway, ctx, settings, sandbox, mailbox, Browser(http))

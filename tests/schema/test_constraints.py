@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 import pytest
@@ -29,7 +30,14 @@ from tests.schema.world import Values, World
 BREAKS: dict[str, list[Values]] = {
     "ck_allocation_amount_positive": [{"amount_minor": 0}],
     "ck_allocation_one_thing": [{"invoice_id": None}, {"verification_id": 1}],
+    "ck_api_key_secret_is_digest": [{"secret_digest": "in clear"}],
     "ck_attempt_amount_positive": [{"amount_minor": 0}],
+    "ck_console_session_ends_after_it_began": [{"expires_at": datetime(2026, 11, 21, 2, 0, tzinfo=UTC)}],
+    "ck_console_session_token_is_digest": [{"token_digest": "in clear"}],
+    "ck_console_user_email_in_small_letters": [{"email": "Anna@example.net"}],
+    "ck_console_user_password_is_hashed": [{"password_hash": "in clear"}],
+    "ck_console_user_second_factor_is_whole": [{"sealed_totp": None}],
+    "ck_idempotency_answer_is_whole": [{"status": None}, {"sealed_answer": None}],
     "ck_invoice_line_adds_up": [{"total_minor": 121}],
     "ck_invoice_paid_has_time": [{"state": "paid"}],
     "ck_invoice_step_has_day": [{"next_step": "retry"}],
@@ -45,11 +53,14 @@ BREAKS: dict[str, list[Values]] = {
     "ck_price_interval_positive": [{"interval_count": 0}],
     "ck_price_tax_sane": [{"tax_rate_bp": 10_001}, {"tax_rate_bp": -1}],
     "ck_price_trial_sane": [{"trial_days": -1}],
+    "ck_sign_in_failure_count_not_negative": [{"count": -1}],
     "ck_subscription_charge_has_profile": [{"profile_id": None}],
     "ck_subscription_due_while_billable": [{"next_due_on": None}, {"state": "paused"}, {"state": "canceled"}],
     "ck_subscription_period_not_negative": [{"next_period": -1}],
     "ck_subscription_quantity_positive": [{"quantity": 0}],
     "ck_verification_amount_positive": [{"amount_minor": 0}],
+    "ck_webhook_delivery_delivered_has_time": [{"state": "delivered"}],
+    "ck_webhook_endpoint_old_secret_ends": [{"sealed_old_secret": None}, {"old_secret_until": None}],
 }
 
 # What a row must be besides, so that it breaks this constraint and no other.
@@ -77,6 +88,13 @@ PROMISES = {
     "the same notification stored twice": "uq_notification_gateway_account_id_digest",
     "one profile stored twice": "uq_profile_gateway_account_id_reference_digest",
     "the same task asked for twice": "uq_task_one_open",
+    "two API keys of one name": "uq_api_key_prefix",
+    "one idempotency key claimed twice": "pk_idempotency",
+    "two users of the console with one address": "uq_console_user_email",
+    "a user with two roles for one merchant": "pk_membership",
+    "two sessions with one token": "uq_console_session_token_digest",
+    "two events of one name": "uq_event_uid",
+    "one event queued twice for an endpoint": "uq_webhook_delivery_event_id_endpoint_id",
 }
 
 # Rows that share with another what only open ones must not share.

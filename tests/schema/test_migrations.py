@@ -3,6 +3,9 @@ from __future__ import annotations
 import ast
 import asyncio
 import re
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -15,6 +18,7 @@ import migrations
 from billing.models import metadata
 from billing.models.base import Instant
 from billing.store import Store
+from tests.conftest import Databases
 from tests.schema.facts import facts
 
 HISTORY = [script.revision for script in reversed(list(ScriptDirectory("migrations").walk_revisions()))]
@@ -140,3 +144,53 @@ def test_every_instant_is_stored_aware() -> None:
 
     assert [str(c) for c in columns if c.name.endswith("_at") and not isinstance(c.type, Instant)] == []
     assert [str(c) for c in columns if isinstance(c.type, DateTime)] == []
+
+
+_DIES = """
+import asyncio, os, signal, sys
+from sqlalchemy import event
+from sqlalchemy.engine import Engine
+import migrations
+
+left = int(sys.argv[3])
+
+@event.listens_for(Engine, "after_cursor_execute")
+def count(connection, cursor, statement, *_):
+    global left
+    left -= statement.startswith(("CREATE", "ALTER", "INSERT INTO _alembic", "DROP", "UPDATE alembic_version"))
+    if not left:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+asyncio.run(migrations.upgrade(sys.argv[1], sys.argv[2]))
+"""
+
+
+def upgrade_and_die(url: str, revision: str, at: int) -> bool:
+    """Upgrade in a process of its own that is killed after so many changes; answer whether it lived to be."""
+    done = subprocess.run([sys.executable, "-c", _DIES, url, revision, str(at)], capture_output=True, check=False)
+    assert done.returncode in (0, -signal.SIGKILL), done.stderr.decode()
+    return done.returncode != 0
+
+
+@pytest.mark.parametrize("at", [1, 12, 24])
+async def test_a_machine_that_dies_while_migrating_leaves_the_old_schema_and_the_next_one_does_it_all(
+    empty_database_url: str, migrated: set[str], at: int
+) -> None:
+    assert upgrade_and_die(empty_database_url, HISTORY[0], at)
+    assert await facts_of(empty_database_url) == set()
+
+    await migrations.upgrade(empty_database_url, HISTORY[0])
+    first = await facts_of(empty_database_url)
+    assert upgrade_and_die(empty_database_url, "head", 2)
+    assert await facts_of(empty_database_url) == first
+
+    await migrations.upgrade(empty_database_url)
+    assert await migrations.is_current(empty_database_url)
+    assert await facts_of(empty_database_url) == migrated
+
+
+@pytest.fixture
+def migrated(databases: Databases, dialect: str, tmp_path: Path) -> set[str]:
+    """What is in a database that was migrated without any trouble."""
+    with databases.migrated(dialect, tmp_path) as address:
+        return asyncio.run(facts_of(address))

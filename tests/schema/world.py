@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from itertools import count
 from typing import Any
 
@@ -18,7 +18,7 @@ _TODAY = date(2026, 11, 21)
 
 # What cannot be made up from a column's type alone: words of a list, and columns that must agree.
 _SPECIAL: Mapping[str, Values] = {
-    "merchant": {"catch_up": "each", "live": False},
+    "merchant": {"catch_up": "each", "surplus": "ask", "live": False},
     "gateway_account": {"state": "open"},
     "profile": {"state": "active"},
     "price": {"interval_unit": "month", "tax_rate_bp": 2000},
@@ -36,6 +36,13 @@ _SPECIAL: Mapping[str, Values] = {
     "notification": {"state": "received"},
     "message": {"state": "queued"},
     "task": {"state": "open"},
+    "console_user": {"password_hash": "$argon2id$", "totp_step": 1},
+    "membership": {"role": "viewer"},
+    "console_session": {"expires_at": _NOW + timedelta(hours=1)},
+    "audit_entry": {"actor_kind": "user"},
+    "webhook_endpoint": {"state": "enabled"},
+    "webhook_delivery": {"state": "queued", "delivered_at": None},
+    "api_key": {"scopes": "read", "secret_digest": "0" * 64},
 }
 
 # What only one of several rows may be.
@@ -69,6 +76,8 @@ class World:
                 return self.rows[key.column.table.name][key.column.name]
             return self._of_a_new_row(key.column.table) if key.column.table.name in self.rows else None
         kind = column.type.impl_instance if isinstance(column.type, TypeDecorator) else column.type
+        if column.name.endswith("_digest"):
+            return f"{number:064}"
         if isinstance(kind, String):
             return f"{number:02}"[: kind.length]
         return {int: number, bool: True, date: _TODAY, datetime: _NOW, object: {}, bytes: b"x"}[kind.python_type]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -9,6 +10,8 @@ import zipfile
 from pathlib import Path
 
 import pytest
+
+from migrations import head
 
 ROOT = Path(__file__).parents[2]
 
@@ -118,7 +121,7 @@ def test_installed_it_finds_its_own_packages_and_files_and_not_those_of_the_curr
 def test_installed_it_migrates_a_database_and_examines_it(installed: Path, elsewhere: Path) -> None:
     settings = {"TURNUS_SECRET_KEY": "x" * 40, "TURNUS_DATABASE_URL": f"sqlite:///{elsewhere}/turnus.db"}
     for words, says in (
-        (["migrate", "--json"], '{"revision": "first_tables"}'),
+        (["migrate", "--json"], json.dumps({"revision": head()})),
         (["doctor"], "11 of 11 promises kept."),
     ):
         done = start(installed, elsewhere, "-c", f"from jobs.cli import main; main({words})", **settings)

@@ -20,6 +20,7 @@ from billing.gateway import (
     Approved,
     Asking,
     Booked,
+    CardForm,
     Charge,
     Checkout,
     CheckoutOrder,
@@ -27,11 +28,13 @@ from billing.gateway import (
     DeclineClass,
     Declined,
     ForgeryError,
+    Mandate,
     MisuseError,
     Notice,
     NotSent,
     OperationKind,
     Outcome,
+    Payer,
     Payout,
     Pending,
     PresentCharge,
@@ -46,6 +49,7 @@ from billing.links import Links
 from billing.models import (
     Attempt,
     CatchUp,
+    Event,
     GatewayAccount,
     Merchant,
     Message,
@@ -57,6 +61,8 @@ from billing.models import (
     Run,
     Task,
     TestClock,
+    WebhookDelivery,
+    WebhookEndpoint,
     metadata,
     table,
 )
@@ -64,17 +70,19 @@ from billing.models import Checkout as CheckoutRow
 from billing.money import Money
 from billing.periods import Interval, Unit
 from billing.pricing import Terms
+from billing.services.consenting import Consent
 from billing.services.context import Context, Gateways, Moment
 from billing.services.founding import AccountFacts, MerchantFacts, PlanFacts, PriceFacts, found, give_clock
 from billing.services.hearing import receive, settle_notification
 from billing.services.invoicing import RunScope, issue_page
 from billing.services.messaging import Owed, give_links
-from billing.services.paying import Opened, pay
+from billing.services.paying import Click, Opened, pay
 from billing.services.recovering import take_steps, try_unsent_again
 from billing.services.subscribing import Subscriber, enrol
 from billing.store import Store, after_s, insert_unless
 from billing.subscriptions import Collection
 from billing.vault import Vault
+from billing.web.api.shapes import show_things
 from jobs.billing_run import Report, run_all
 from jobs.doctor import examine
 from jobs.dunning_run import dun_all
@@ -85,6 +93,7 @@ TODAY = date(2026, 11, 21)
 PRICE = Money(2500, "EUR")
 SECRET = "a secret key that is long enough for tests"
 PAGE_LIFE_S = 1800
+CONSENT = Consent("By paying you allow Nordlicht to charge this card.", "en")
 
 
 class Crash(BaseException):
@@ -110,7 +119,7 @@ class Booking:
         return self.key.rpartition("-")[0]
 
 
-Act = Callable[["Bank", Charge], Awaitable[Outcome]]
+Act = Callable[["Bank", Any], Awaitable[Outcome]]
 
 
 async def approve(bank: Bank, charge: Charge) -> Outcome:
@@ -132,6 +141,11 @@ async def lose_after(bank: Bank, charge: Charge) -> Outcome:
 async def lose_before(bank: Bank, charge: Charge) -> Outcome:
     """Lose the request."""
     return Unknown("the request was lost")
+
+
+async def tell_again(bank: Bank, charge: Charge) -> Outcome:
+    """Answer a request by what was booked under its key, and book only what is new."""
+    return bank.told_again(charge.key) or await approve(bank, charge)
 
 
 async def not_sent(bank: Bank, charge: Charge) -> Outcome:
@@ -224,10 +238,12 @@ class Bank:
     default: Act = approve
     acts: dict[str, list[Act]] = field(default_factory=dict)
     answers: dict[str, list[Outcome | BaseException]] = field(default_factory=dict)
+    answers_held: asyncio.Event | None = None
     after: dict[str, list[Outcome | BaseException]] = field(default_factory=dict)
     pages: dict[str, CheckoutOrder] = field(default_factory=dict)
     page_answers: list[Any] = field(default_factory=list)
     sent: list[Charge] = field(default_factory=list)
+    presented: list[PresentCharge] = field(default_factory=list)
     asked: list[Question] = field(default_factory=list)
     did: list[tuple[str, str]] = field(default_factory=list)
     bookings: list[Booking] = field(default_factory=list)
@@ -248,6 +264,11 @@ class Bank:
         self.after.setdefault(kind, []).extend(answers)
 
     # What a test reads.
+
+    def told_again(self, key: str) -> Approved | None:
+        """Return what was booked under a key, as a bank does that remembers keys."""
+        found = [each for each in self.bookings if each.key == key and each.kind in ("sale", "reservation")]
+        return Approved(found[0].gateway_id, found[0].amount) if found else None
 
     def sales(self) -> Counter[str]:
         """How often each owed thing was really paid."""
@@ -296,9 +317,16 @@ class Bank:
                 return await self.acts[name].pop(0)(self, charge)
         return await self.default(self, charge)
 
-    async def charge_present(self, charge: PresentCharge) -> Outcome:  # noqa: ARG002
-        """Refuse: not a way of this bank."""
-        raise MisuseError("no fields here")
+    async def charge_present(self, charge: PresentCharge) -> Outcome:
+        """Do what the script says; what was booked under the key before is told again."""
+        self.presented.append(charge)
+        if self.acts.get(charge.key):
+            return await self.acts[charge.key].pop(0)(self, charge)
+        stored = charge.store is not None
+        kind = "reservation" if charge.reserve_only else "sale"
+        done = self.told_again(charge.key) or self.book(charge.key, charge.amount, "", kind)
+        news = ProfileNews(f"T-{charge.key}", mandate=Mandate(first_transaction=done.gateway_id)) if stored else None
+        return replace(done, profile=news, captured=not charge.reserve_only)
 
     async def open_checkout(self, order: CheckoutOrder) -> Checkout | Declined | Refused | NotSent | Unknown:
         """Open a page."""
@@ -313,16 +341,24 @@ class Bank:
                 return answer  # type: ignore[no-any-return]
         return Checkout(f"https://bank.example/{order.key}", PAGE_LIFE_S)
 
+    async def open_card_form(self, payer: Payer) -> CardForm | Declined | Refused | NotSent | Unknown:  # noqa: ARG002
+        """Open fields, where the bank has some."""
+        if not self.abilities.card_form:
+            raise MisuseError("no card form here")
+        return CardForm(
+            f"F-{len(self.presented)}", "https://bank.example/fields", "https://bank.example/t.js", "tokenizer"
+        )
+
     async def find(self, question: Question) -> Outcome:
         """Tell the truth, or what the script says."""
         self.asked.append(question)
         name = question.operation_key or question.key
-        if self.answers.get(name):
-            answer = self.answers[name].pop(0)
-            if isinstance(answer, BaseException):
-                raise answer
-            return answer
-        return self._truth(question)
+        answer = self.answers[name].pop(0) if self.answers.get(name) else self._truth(question)
+        if self.answers_held is not None:
+            await self.answers_held.wait()
+        if isinstance(answer, BaseException):
+            raise answer
+        return answer
 
     def _truth(self, question: Question) -> Outcome:
         kinds = ("sale", "reservation") if question.operation is None else (str(question.operation),)
@@ -383,6 +419,10 @@ class Bank:
         """Say whether it was believed."""
         return "OK" if accepted else "ERROR"
 
+    def answer_challenge(self, message: RawMessage) -> str | None:  # noqa: ARG002
+        """Answer none."""
+        return None
+
     async def close(self) -> None:
         """Keep everything: it is the same bank when it is opened again."""
 
@@ -404,12 +444,29 @@ def _news(said: Mapping[str, str], amount: Money) -> tuple[Outcome | None, Opera
 # --- the world --------------------------------------------------------------
 
 # Everything that is ruled by the database's clock.
-_MACHINE_TIMES: Mapping[Table, Sequence[str]] = {
-    table(Attempt): ("sent_at", "lease_until", "ask_at"),
-    table(Operation): ("lease_until", "ask_at"),
+MACHINE_TIMES: Mapping[Table, Sequence[str]] = {
+    table(Attempt): ("sent_at", "lease_until", "ask_at", "repeat_until"),
+    table(Operation): ("sent_at", "lease_until", "ask_at"),
     table(CheckoutRow): ("opened_at", "closes_at"),
     table(Notification): ("received_at",),
+    table(WebhookDelivery): ("next_try_at",),
+    table(WebhookEndpoint): ("rest_until", "failing_since", "old_secret_until"),
+    table(Event): ("created_at",),
 }
+
+
+async def let_time_pass(store: Store, seconds: float, times: Mapping[Table, Sequence[str]] = MACHINE_TIMES) -> None:
+    """Let time pass for the database's clock, by putting what it rules back by as much.
+
+    A transaction for each table, so that nobody at work waits for us while we wait for him.
+    """
+    earlier = "{} - interval '{} seconds'"
+    if store.is_sqlite:
+        earlier, seconds = "strftime('%Y-%m-%d %H:%M:%f000', {}, '{} seconds')", -seconds
+    for of, names in times.items():
+        values: dict[str, Any] = {name: literal_column(earlier.format(name, seconds)) for name in names}
+        async with store.write() as session:
+            await session.execute(update(of).values(values))
 
 
 @dataclass
@@ -465,8 +522,8 @@ class World:
             await self.reconcile()
 
     async def pay(self, link_id: int) -> Opened:
-        """Click on "Pay now"."""
-        return await pay(self.ctx, link_id, "", "")
+        """Click on "Pay now", under the words that allow the next charges."""
+        return await pay(self.ctx, link_id, Click("", "", consent=CONSENT))
 
     async def hear(self, message: RawMessage, *, settle: bool = True) -> int | None:
         """Let a push arrive at the address that proves its key."""
@@ -478,14 +535,8 @@ class World:
         return heard.notification_id
 
     async def pass_time(self, seconds: float) -> None:
-        """Let time pass for the database's clock, by putting what it rules back by as much."""
-        earlier = "{} - interval '{} seconds'"
-        if self.store.is_sqlite:
-            earlier = "strftime('%Y-%m-%d %H:%M:%f000', {}, '-{} seconds')"
-        async with self.store.write() as session:
-            for of, names in _MACHINE_TIMES.items():
-                values: dict[str, Any] = {name: literal_column(earlier.format(name, seconds)) for name in names}
-                await session.execute(update(of).values(values))
+        """Let time pass for the database's clock."""
+        await let_time_pass(self.store, seconds)
 
     def next_day(self, days: int = 1) -> None:
         """Let business time go on."""
@@ -570,10 +621,10 @@ class World:
         return other
 
     async def begin_run(self) -> RunScope:
-        """Begin a run as the job does, and take no work for it yet."""
+        """Begin a run as the job does, whose first slice has gone well, and take no work for it yet."""
         on = self.clock.now().date()
         row: dict[str, Any] = {"merchant_id": self.merchant_id, "on_day": on, "state": "running"}
-        row |= {"business_at": self.clock.now(), "started_at": self.clock.now()}
+        row |= {"business_at": self.clock.now(), "started_at": self.clock.now(), "slice_passed_at": self.clock.now()}
         series = {"merchant_id": self.merchant_id, "prefix": f"NA-{on.year}-", "next_value": 1}
         async with self.store.write() as session:
             made = await session.execute(insert(table(Run)).values(**row).returning(table(Run).c.id))
@@ -644,7 +695,8 @@ def context(store: Store, bank: Bank, clock: ManualClock, **changed: Any) -> Con
     vault = Vault(SECRET)
     gateways = Gateways(lambda *_: bank, vault)
     links = Links(vault, "https://pay.example")
-    return Context(store=store, vault=vault, links=links, gateways=gateways, clock=clock, **changed)
+    given: dict[str, Any] = {"clock": clock, "shows": show_things} | changed
+    return Context(store=store, vault=vault, links=links, gateways=gateways, **given)
 
 
 async def make_world(store: Store, customers: int = 0, **changed: Any) -> World:

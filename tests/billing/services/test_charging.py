@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from threading import Event
+from time import monotonic
 
 import pytest
 
 from billing.gateway import Charge, ConfigurationError, DeclineClass, Outcome
 from billing.models import Attempt, ChargeRight, GatewayAccount, Invoice, Profile, Run, RunState, Subscription
-from billing.services.charging import charge_ready
+from billing.services.charging import LOOK_AGAIN_AFTER_S, charge_ready
 from billing.services.invoicing import issue_page
 from billing.store import Store
 from tests.billing.services.support import (
@@ -124,14 +126,41 @@ async def test_a_claim_past_its_deadline_is_dropped_and_charged_once_later(world
     await world.subscribe(1)
     world.bank.abilities = replace(world.bank.abilities, timeout_s=31 - 0.0001)
 
-    await world.run()
-
-    assert world.bank.sent == []
-    assert await world.states(Attempt) == ["sent"]
+    night = asyncio.create_task(world.run())
+    async with asyncio.timeout(20):
+        while await world.states(Attempt) != ["sent"]:  # noqa: ASYNC110 - the claim is known by its row alone
+            await asyncio.sleep(0.01)
     assert (await world.reconcile()).attempts == {}, "the lease still runs"
     await world.clear_up()
+    await night
+
+    assert world.bank.sent == []
     assert await world.states(Attempt) == ["not_sent"]
     world.bank.abilities = replace(world.bank.abilities, timeout_s=5)
+    await world.run()
+    assert set(world.bank.sales().values()) == {1}
+    assert await world.breaches() == []
+
+
+async def test_a_sender_that_stood_still_beyond_its_lease_just_before_sending_sends_nothing(world: World) -> None:
+    """Stopped between the last look at the clock and the connection; others may have charged anew by then."""
+    world = world.with_context(lease_s=1)
+    world.bank.abilities = replace(world.bank.abilities, timeout_s=0.5)
+
+    async def stand_still(bank: Bank, charge: Charge) -> Outcome:
+        Event().wait(1.1)
+        for _ in range(3):  # making a connection takes several turns of the loop
+            await asyncio.sleep(0)
+        return await approve(bank, charge)
+
+    world.bank.on("P1", stand_still)
+    await world.subscribe(1)
+
+    await world.run()
+
+    assert world.bank.taken() == 0
+    assert await world.states(Attempt) == ["unknown"]
+    await world.clear_up()
     await world.run()
     assert set(world.bank.sales().values()) == {1}
     assert await world.breaches() == []
@@ -304,3 +333,22 @@ async def test_no_account_is_sent_more_at_once_than_it_takes(world: World) -> No
 
     assert max(seen) == 2
     assert await world.states(Invoice) == ["paid"] * 6
+
+
+async def test_what_waited_for_a_place_is_looked_at_again_before_it_leaves(world: World) -> None:
+    """Three are claimed and one place is there; meanwhile one invoice is voided, and the account stopped."""
+    world.bank.abilities = replace(world.bank.abilities, in_flight_max=1)
+    await world.subscribe(3)
+    gate, begun = asyncio.Event(), monotonic()
+    world.bank.on("P1", wait_for(gate))
+    night = asyncio.create_task(world.run())
+    await world.until(lambda: len(world.bank.sent) == 1 and monotonic() > begun + LOOK_AGAIN_AFTER_S + 1)
+    await world.change(Invoice, 2, state="void", next_step=None, next_step_on=None)
+    await stop_account(world)
+    gate.set()
+    await night
+
+    assert len(world.bank.sent) == 1
+    assert await world.states(Attempt) == ["approved", "not_sent", "not_sent"]
+    assert [row["next_step"] for row in await world.rows(Invoice)] == [None, None, "retry"]
+    assert await world.rows(ChargeRight) == []

@@ -6,23 +6,40 @@ from urllib.parse import urlencode
 
 import pytest
 
-from billing.gateway import Charge, ConfigurationError, DeclineClass, Outcome, RawMessage
+from billing.gateway import (
+    AfterNothing,
+    Asking,
+    Charge,
+    ConfigurationError,
+    DeclineClass,
+    Declined,
+    Outcome,
+    RawMessage,
+    Refused,
+)
 from billing.models import Attempt, Invoice, Notification, Operation, Profile, Subscription, Verification
 from billing.money import Money
 from billing.services.charging import charge_ready
 from billing.services.hearing import BODY_BYTES_MAX, FORGED_PER_HOUR_MAX, receive, settle_waiting
 from billing.services.invoicing import issue_page
+from billing.services.paying import came_back
+from billing.services.reconciling import ask_about
 from billing.services.verifying import offer_renewal
 from tests.billing.services.support import (
     PRICE,
     Bank,
     World,
+    approve,
+    by_link,
     context,
+    crash_after,
     decline,
     lose_after,
     lose_before,
     not_sent,
 )
+
+ALWAYS = Asking((10, 120, 1800), 90, None, AfterNothing.SAME_KEY)
 
 
 async def the_key(world: World, number: int = 1) -> str:
@@ -117,11 +134,50 @@ async def test_a_push_that_is_only_a_hint_makes_us_ask_and_is_not_believed(world
     await world.run()
 
     await world.hear(world.bank.push(await the_key(world), "paid", "1"))
+    assert len(world.bank.asked) == 1
     assert await world.states(Attempt) == ["unknown"]
     await world.reconcile()
 
-    assert len(world.bank.asked) == 1
     assert await world.states(Invoice) == ["open"]
+
+
+async def test_a_hint_about_an_abandoned_charge_whose_question_is_refused_frees_nothing(world: World) -> None:
+    """Its sender died after the bank had booked, and the bank rejects us who ask, not the charge."""
+    world.bank.abilities = replace(world.bank.abilities, notification_is_truth=False, asking=ALWAYS)
+    await world.subscribe(1)
+    await world.issue_again()
+    world.bank.default = crash_after
+    with pytest.raises(BaseExceptionGroup):
+        await charge_ready(world.ctx, world.merchant_id, lambda _: None)
+    await world.pass_time(world.ctx.lease_s + 1)
+    key = await the_key(world)
+    world.bank.tell(key, Refused("ACCESS_DENIED", "wrong password"))
+
+    await world.hear(world.bank.push(key, "paid", "5000"))
+
+    assert await world.states(Attempt) == ["sent"]
+    assert await world.states(Invoice) == ["open"]
+    world.bank.default = approve
+    await world.clear_up()
+    await world.run()
+    assert set(world.bank.sales().values()) == {1}
+    assert await world.mails() == [("att_1", "receipt")]
+    assert await world.breaches() == []
+
+
+async def test_a_hint_that_names_the_reason_of_a_no_tells_it_once_the_no_is_true(world: World) -> None:
+    """The question's own answer names no reason, as on wires where questions are about amounts only."""
+    world.bank.abilities = replace(world.bank.abilities, notification_is_truth=False)
+    await world.subscribe(1)
+    world.bank.default = lose_before
+    await world.run()
+    key = await the_key(world)
+    world.bank.tell(key, Declined("FAILED", DeclineClass.RETRY_LATER))
+
+    await world.hear(world.bank.push(key, "failed", "1"))
+
+    [attempt] = await world.rows(Attempt)
+    assert (attempt["decline_code"], attempt["decline_class"]) == ("ERROR", "needs_customer")
 
 
 async def test_a_notification_that_cannot_be_settled_stops_no_other_and_nothing_else(world: World) -> None:
@@ -341,3 +397,66 @@ async def test_a_payment_that_fails_after_it_was_approved_is_shown_to_a_person(w
 
     assert await world.tasks() == [("contradiction", "att_1")]
     assert await world.states(Invoice) == ["paid"]
+
+
+async def test_a_hint_that_tells_of_a_profile_is_no_old_news_of_a_payment_that_was_found_by_asking(
+    world: World,
+) -> None:
+    world.bank.abilities = replace(world.bank.abilities, notification_is_truth=False, asking=ALWAYS)
+    await world.subscribe(1, **by_link(1))
+    await world.run()
+    link = await world.link_to(1)
+    await world.pay(link)
+    key = next(iter(world.bank.pages))
+    hint = world.bank.customer_pays(key, profile="NEW")
+    attempt_id = await came_back(world.ctx, link)
+    assert attempt_id is not None
+    await ask_about(world.ctx, attempt_id)
+    assert await world.states(Invoice) == ["paid"]
+    assert await world.rows(Profile) == []
+
+    await world.hear(hint)
+
+    [profile] = await world.rows(Profile)
+    [subscription] = await world.rows(Subscription)
+    assert subscription["profile_id"] == profile["id"]
+    assert await world.states(Notification) == ["settled"]
+    assert await world.breaches() == []
+
+
+async def test_an_older_payment_told_again_brings_no_card_back_that_a_later_visit_replaced(world: World) -> None:
+    await world.subscribe(1)
+    world.bank.default = decline()
+    await world.run()
+    await world.pay(await world.link_to(1))
+    older = next(iter(world.bank.pages))
+    first = world.bank.customer_pays(older, profile="FIRST")
+    await world.hear(first)
+    await offer_renewal(world.ctx, "S1", mail=False)
+    await world.pay(2)
+    await world.hear(world.bank.customer_pays(list(world.bank.pages)[-1], kind="reservation", profile="SECOND"))
+    states = ["replaced", "replaced", "active"]
+    assert await world.states(Profile) == states
+
+    await world.hear(replace(first, query=first.query.replace("serial=", "serial=2")))
+
+    assert await world.states(Profile) == states
+    [subscription] = await world.rows(Subscription)
+    assert subscription["profile_id"] == 3
+
+
+async def test_an_older_payment_told_again_makes_no_dead_card_chargeable(world: World) -> None:
+    await world.subscribe(1)
+    world.bank.default = decline()
+    await world.run()
+    await world.pay(await world.link_to(1))
+    paid = world.bank.customer_pays(next(iter(world.bank.pages)))
+    await world.hear(paid)
+    world.bank.default = decline(DeclineClass.NEEDS_NEW_PROFILE)
+    world.next_day(30)
+    await world.run()
+    assert await world.states(Profile) == ["failed"]
+
+    await world.hear(replace(paid, query=paid.query.replace("serial=", "serial=2")))
+
+    assert await world.states(Profile) == ["failed"]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -47,6 +48,24 @@ async def test_a_verification_that_was_booked_at_once_is_refunded(world: World) 
     await world.reconcile()
 
     assert [kind for kind, _ in world.bank.did] == ["refund"]
+    assert (world.bank.taken(), await world.balances()) == (0, {})
+    assert await world.breaches() == []
+
+
+async def test_an_operation_claimed_too_long_ago_is_left_to_be_asked_about_and_done_once(world: World) -> None:
+    """Somebody else may have asked by then, heard of nothing, and given the money back under another key."""
+    await verified(world, kind="sale")
+    usual = world.bank.abilities
+    world.bank.abilities = replace(usual, timeout_s=world.ctx.lease_s - 0.0001)
+
+    await run_operations(world.ctx)
+
+    assert world.bank.did == []
+    assert await world.states(Operation) == ["sent"]
+    world.bank.abilities = usual
+    await world.clear_up()
+    assert [kind for kind, _ in world.bank.did] == ["refund"]
+    assert await world.states(Verification) == ["released"]
     assert (world.bank.taken(), await world.balances()) == (0, {})
     assert await world.breaches() == []
 

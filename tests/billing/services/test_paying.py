@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -9,8 +10,11 @@ from billing.gateway import Approved, CheckoutOrder, DeclineClass, Declined, Mis
 from billing.models import Attempt, ChargeRight, GatewayAccount, Invoice, PayLink, Profile, Subscription
 from billing.models import Checkout as CheckoutRow
 from billing.services.charging import charge_ready
-from billing.services.paying import LinkError, Standing, came_back, pay, send_fresh_link, visit
+from billing.services.looking import LinkError, Standing, visit
+from billing.services.paying import Click, Opened, came_back, pay, send_fresh_link
+from billing.services.reconciling import ask_about
 from billing.services.settling import News, settle
+from billing.services.verifying import offer_renewal
 from tests.billing.services.support import (
     PAGE_LIFE_S,
     PRICE,
@@ -23,6 +27,7 @@ from tests.billing.services.support import (
     not_sent,
     wait_for,
 )
+from tests.crash.support import back_up, restore
 
 SOFT = decline()
 
@@ -53,6 +58,7 @@ async def test_looking_at_a_link_takes_nothing(world: World) -> None:
 async def test_one_visit_pays_what_is_owed_and_next_month_works_by_itself(world: World) -> None:
     link = await declined_night(world)
 
+    assert (await visit(world.ctx, link)).charged_by_itself
     opened = await world.pay(link)
     assert opened.url.startswith("https://bank.example/")
     assert await standing(world, link) == Standing.CONFIRMING
@@ -313,6 +319,70 @@ async def test_coming_back_without_having_paid_spends_one_question_and_keeps_the
     assert (await world.pay(link)).url == url
 
 
+@pytest.mark.parametrize("paid", [True, False])
+async def test_whoever_comes_back_is_asked_about_whatever_the_address_says_unless_questions_are_rationed(
+    world: World, paid: bool
+) -> None:
+    link = await declined_night(world)
+    await world.pay(link)
+    world.bank.customer_pays(next(iter(world.bank.pages)))
+
+    assert await came_back(world.ctx, link, paid=False) is None
+    await world.pass_time(21)
+    await world.reconcile()
+    assert world.bank.asked == []
+    world.bank.abilities = replace(world.bank.abilities, asking=replace(world.bank.abilities.asking, budget=None))
+    attempt_id = await came_back(world.ctx, link, paid=paid)
+
+    assert attempt_id == 2
+    await ask_about(world.ctx, attempt_id)
+    assert await standing(world, link) == Standing.DONE
+
+
+@pytest.mark.parametrize("outlives", [True, False])
+async def test_a_failed_try_ends_a_page_that_does_not_outlive_it_and_the_next_click_opens_a_fresh_one(
+    world: World, outlives: bool
+) -> None:
+    world.bank.abilities = replace(world.bank.abilities, page_outlives_decline=outlives)
+    link = await declined_night(world)
+    first = await world.pay(link)
+    await world.hear(world.bank.push(next(iter(world.bank.pages)), "failed", "7"))
+
+    again = await world.pay(link)
+
+    assert (again.url == first.url) == outlives
+    assert len(world.bank.pages) == (1 if outlives else 2)
+    assert await world.states(Attempt) == ["declined", *([] if outlives else ["declined"]), "pending"]
+    assert await world.breaches() == []
+
+
+async def test_a_visit_that_only_renews_offers_no_way_that_stores_nothing(world: World) -> None:
+    world.bank.abilities = replace(world.bank.abilities, ways=("wallet", "card"), storing=frozenset({"card"}))
+    link = await declined_night(world)
+    await offer_renewal(world.ctx, "S1", mail=False)
+
+    [renewal] = [row["id"] for row in await world.rows(PayLink) if row["verification_id"]]
+    assert [way.way for way in (await visit(world.ctx, link)).ways] == ["wallet", "card"]
+    assert [way.way for way in (await visit(world.ctx, renewal)).ways] == ["card"]
+
+
+@pytest.mark.parametrize(
+    ("limits", "offered"),
+    [
+        ({"currencies": frozenset({"EUR"}), "least_minor": {"card": PRICE.minor}}, ["card", "debit"]),
+        ({"currencies": frozenset({"CHF"})}, []),
+        ({"least_minor": {"card": PRICE.minor + 1}}, ["debit"]),
+    ],
+)
+async def test_a_gateway_that_does_not_take_the_amount_is_not_offered(
+    world: World, limits: dict[str, Any], offered: list[str]
+) -> None:
+    """The customer would be told that the page cannot be opened, on every visit."""
+    link = await declined_night(world)
+    world.bank.abilities = replace(world.bank.abilities, **limits)
+    assert [way.way for way in (await visit(world.ctx, link)).ways] == offered
+
+
 async def test_an_old_link_opens_nothing_and_brings_a_fresh_one_by_mail_once_a_day(world: World) -> None:
     link = await declined_night(world)
     world.next_day(20)
@@ -352,7 +422,7 @@ async def test_a_void_invoice_and_a_paid_one_say_so(world: World) -> None:
     assert (await world.pay(link)).url == ""
 
 
-async def test_who_has_no_profile_gets_one_by_paying_and_stays_on_links(world: World) -> None:
+async def test_who_has_no_profile_gets_one_by_paying_and_is_charged_from_then_on_as_agreed(world: World) -> None:
     await world.subscribe(1, **by_link(1))
     await world.run()
 
@@ -362,12 +432,13 @@ async def test_who_has_no_profile_gets_one_by_paying_and_stays_on_links(world: W
     assert order.store.reference == "K1"
     await world.hear(world.bank.customer_pays(order.key))
 
-    assert [row["collection"] for row in await world.rows(Subscription)] == ["link"]
+    assert [row["collection"] for row in await world.rows(Subscription)] == ["charge"]
     assert await world.states(Profile) == ["active"]
     assert await world.states(Invoice) == ["paid"]
+    assert (await visit(world.ctx, 1)).charged_by_itself
     world.next_day(31)
     await world.run()
-    assert world.bank.sent == []
+    assert len(world.bank.sent) == 1
 
 
 async def test_nobody_overwrites_a_profile_that_is_stored_under_their_own_name_for_somebody_else(world: World) -> None:
@@ -408,8 +479,70 @@ async def test_what_a_person_knows_about_a_payment_wins_over_an_open_page(world:
 async def test_a_word_that_names_no_way_takes_the_first(world: World) -> None:
     link = await declined_night(world)
 
-    opened = await pay(world.ctx, link, "7-bitcoin", "198.51.100.7")
+    opened = await pay(world.ctx, link, Click("7-bitcoin", "198.51.100.7"))
 
     assert opened.url
     (order,) = world.bank.pages.values()
     assert (order.ways[0], order.payer.ip) == ("card", "198.51.100.7")
+
+
+async def test_after_a_restore_the_gateway_is_asked_before_a_page_is_opened(world: World) -> None:
+    link = await declined_night(world)
+    backup = await back_up(world)
+    await world.pay(link)
+    [key] = world.bank.pages
+    await world.hear(world.bank.customer_pays(key))
+    await restore(world, backup)
+    restored = world.with_context(ask_first=True)
+
+    await restored.pay(link)
+
+    assert world.bank.asked[0].key == key
+    assert list(world.bank.pages) == [key], "no second one is opened"
+    assert set(world.bank.sales().values()) == {1}
+    assert await world.states(Invoice) == ["paid"]
+    assert await world.breaches() == []
+
+
+async def test_after_a_restore_a_page_nobody_has_heard_of_is_opened_and_one_nobody_can_ask_about_waits(
+    world: World,
+) -> None:
+    link = await declined_night(world)
+    restored = world.with_context(ask_first=True)
+    key = f"{(await world.rows(Invoice))[0]['key']}-2"
+    world.bank.tell(key, RuntimeError("the adapter is broken"))
+
+    assert isinstance((await restored.pay(link)).outcome, NotSent)
+    assert await world.states(Attempt) == ["declined"]
+    assert await world.tasks() == [("restored", "acc_1")]
+
+    assert (await restored.pay(link)).url == f"https://bank.example/{key}"
+
+
+async def test_after_a_restore_a_key_whose_question_is_refused_stays_in_doubt_and_is_paid_once(world: World) -> None:
+    """The customer had paid under it; a bank that rejects us who ask has not said that it knows of nothing."""
+    link = await declined_night(world)
+    key = f"{(await world.rows(Invoice))[0]['key']}-2"
+    world.bank.tell(key, NotSent("nothing there yet"), Refused("ACCESS_DENIED", "wrong password"))
+    world.bank.book(key, PRICE)
+
+    await world.with_context(ask_first=True).pay(link)
+
+    assert await world.states(Attempt) == ["declined", "unknown"]
+    assert world.bank.pages == {}
+    await world.clear_up()
+    assert await world.states(Invoice) == ["paid"]
+    assert set(world.bank.sales().values()) == {1}
+    assert await world.breaches() == []
+
+
+@pytest.mark.parametrize("column", ["expires_at", "superseded_at", ""])
+async def test_a_link_that_is_over_leads_to_no_page_that_is_still_open(world: World, column: str) -> None:
+    link = await declined_night(world)
+    assert (await world.pay(link)).url
+    if column:
+        await world.change(PayLink, link, **{column: world.clock.now()})
+    else:
+        await world.change(Invoice, 1, state="void", next_step=None, next_step_on=None)
+
+    assert await world.pay(link) == Opened()

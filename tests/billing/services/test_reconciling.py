@@ -8,7 +8,8 @@ from billing.gateway import AfterNothing, Approved, Asking, Charge, NotSent, Out
 from billing.models import Attempt, Invoice
 from billing.services.charging import charge_ready
 from billing.services.invoicing import issue_page
-from billing.services.reconciling import believe
+from billing.services.reconciling import ask_now, believe
+from billing.services.refusing import ConflictError
 from jobs.reconcile import reconcile
 from tests.billing.services.support import (
     PAGE_LIFE_S,
@@ -34,9 +35,8 @@ def test_nothing_there_is_believed_only_after_the_gateways_own_delay() -> None:
     assert believe(paid, ASKING, 0) == paid
 
 
-@pytest.mark.parametrize("after", [AfterNothing.PERSON, AfterNothing.SAME_KEY])
-def test_nothing_there_frees_no_right_where_the_wire_forbids_a_new_key(after: AfterNothing) -> None:
-    asking = replace(ASKING, after_nothing=after)
+def test_nothing_there_frees_no_right_where_the_wire_forbids_a_new_request() -> None:
+    asking = replace(ASKING, after_nothing=AfterNothing.PERSON)
 
     assert isinstance(believe(NotSent("nothing there"), asking, 9999), Unknown)
 
@@ -207,3 +207,35 @@ async def test_what_turns_out_never_to_have_left_is_sent_at_once_where_that_is_w
     assert set(world.bank.sales().values()) == {1}
     assert await world.states(Invoice) == ["paid", "paid"]
     assert await world.breaches() == []
+
+
+async def test_asking_now_takes_the_place_of_the_next_question_until_none_is_left(world: World) -> None:
+    await world.subscribe(1)
+    world.bank.on("P1", lose_before)
+    await world.run()
+    (attempt,) = await world.rows(Attempt)
+    budget = world.bank.abilities.asking.budget
+    assert budget is not None
+    world.bank.tell(attempt["key"], *[Unknown("closed")] * budget)
+
+    for asks in range(1, budget + 1):
+        await ask_now(world.ctx, 1)
+        assert (await world.rows(Attempt))[0]["asks"] == asks
+    with pytest.raises(ConflictError, match="no question is left"):
+        await ask_now(world.ctx, 1)
+
+    assert len(world.bank.asked) == budget
+    assert await world.tasks() == [("doubt", "att_1")]
+
+
+async def test_a_customer_who_is_still_paying_is_not_asked_about(world: World) -> None:
+    await world.subscribe(1)
+    world.bank.default = decline()
+    await world.run()
+    await world.pay(await world.link_to(1))
+    assert await world.states(Attempt) == ["declined", "pending"]
+
+    with pytest.raises(ConflictError, match="still paying"):
+        await ask_now(world.ctx, 2)
+
+    assert world.bank.asked == []

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from billing.models import ChargeRight, PayLink, Profile, Subscription, Verification
-from billing.services.paying import Standing, visit
+from billing.services.looking import Standing, visit
 from billing.services.subscribing import enrol
 from billing.services.verifying import NothingToRenewError, offer_renewal
 from tests.billing.services.support import PAGE_LIFE_S, TODAY, World, subscriber
@@ -55,6 +55,9 @@ async def test_another_card_is_charged_from_now_on_by_all_its_subscriptions(worl
     await world.run()
 
     assert [row["profile_id"] for row in await world.rows(Subscription)] == [2, 2]
+    assert (await visit(world.ctx, 1)).subscription is not None
+    assert await offer_renewal(world.ctx, "S9", mail=False) == world.ctx.links.pay(2)
+    assert [row["profile_id"] for row in await world.rows(Verification)] == [2, 2]
     assert {charge.profile.reference for charge in world.bank.sent} == {"P1-new"}
 
 
@@ -93,3 +96,14 @@ async def test_where_nothing_is_stored_nothing_can_be_renewed(world: World) -> N
         await offer_renewal(world.ctx, "S7")
     with pytest.raises(NothingToRenewError, match="2 merchants have a subscription 'S1'"):
         await offer_renewal(world.ctx, "S1")
+
+
+async def test_what_is_canceled_is_charged_no_more_and_needs_no_renewal(world: World) -> None:
+    await world.subscribe(1)
+    await world.change(
+        Subscription, 1, state="canceled", next_due_on=None, canceled_at=world.clock.now(), ended_on=TODAY
+    )
+
+    with pytest.raises(NothingToRenewError, match="subscription 'S1' is canceled: its profile is charged no more"):
+        await offer_renewal(world.ctx, "S1")
+    assert await world.rows(Verification) == []

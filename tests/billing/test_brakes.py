@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from billing.brakes import Brakes, Load, Tally, why_not_begin, why_stop
+
+BRAKES = Brakes(least_charges=10, declined_percent=50, failed_percent=20, growth_percent=100)
+USUAL = {"main EUR": Load(100, 250_000)}
+
+
+@pytest.mark.parametrize(
+    "planned",
+    [
+        {},
+        {"main EUR": Load(200, 500_000)},
+        {"main EUR": Load(1, 1)},
+        {"main EUR": Load(100, 250_000), "other EUR": Load(10_000, 99_000_000)},
+    ],
+)
+def test_a_run_like_others_begins(planned: dict[str, Load]) -> None:
+    assert why_not_begin(BRAKES, planned, USUAL) == ""
+
+
+@pytest.mark.parametrize(
+    ("load", "says"),
+    [
+        (Load(201, 250_000), "main EUR: 201 charges, after 100 at most in recent runs"),
+        (Load(100, 500_001), "main EUR: 500001 minor units, after 250000 at most in recent runs"),
+    ],
+)
+def test_more_than_the_growth_allowed_needs_a_word(load: Load, says: str) -> None:
+    assert why_not_begin(BRAKES, {"main EUR": load}, USUAL) == says
+
+
+def test_growth_is_judged_only_against_runs_that_say_something() -> None:
+    assert why_not_begin(BRAKES, {"main EUR": Load(500, 1)}, {"main EUR": Load(9, 9)}) == ""
+    assert why_not_begin(replace(BRAKES, growth_percent=0), {"main EUR": Load(9999, 1)}, USUAL) == ""
+
+
+def test_absolute_limits_hold_without_any_run_before() -> None:
+    few, little = replace(BRAKES, charges_max=10), replace(BRAKES, amount_minor_max=1000)
+    assert why_not_begin(few, {"main EUR": Load(11, 1)}, {}) == "main EUR: 11 charges are more than the 10 allowed"
+    assert why_not_begin(few, {"main EUR": Load(10, 99_999)}, {}) == ""
+    assert (
+        why_not_begin(little, {"a EUR": Load(1, 1001)}, {}) == "a EUR: 1001 minor units are more than the 1000 allowed"
+    )
+    assert why_not_begin(little, {"a EUR": Load(1, 1000)}, {}) == ""
+
+
+@pytest.mark.parametrize(
+    ("tally", "says"),
+    [
+        (Tally(charged=100), ""),
+        (Tally(charged=5, declined=5), ""),
+        (Tally(charged=4, declined=6), "main: 6 of 10 charges were declined"),
+        (Tally(charged=8, failed=2), ""),
+        (Tally(charged=7, failed=3), "main: 3 of 10 charges failed technically"),
+        (Tally(declined=9), ""),
+        (Tally(failed=9), ""),
+        (Tally(declined=5, failed=5), "main: 5 of 10 charges failed technically"),
+    ],
+)
+def test_rates_stop_a_run_once_there_are_enough_answers(tally: Tally, says: str) -> None:
+    assert why_stop(BRAKES, {"main": tally}) == says
+
+
+def test_one_bad_account_stops_a_run_whose_others_go_well() -> None:
+    tallies = {"a": Tally(charged=1000), "b": Tally(failed=10)}
+    assert why_stop(BRAKES, tallies) == "b: 10 of 10 charges failed technically"
+
+
+def test_a_threshold_of_zero_is_switched_off() -> None:
+    none = replace(BRAKES, declined_percent=0, failed_percent=0)
+    assert why_stop(none, {"a": Tally(declined=50, failed=50)}) == ""
+
+
+def test_tallies_add_up() -> None:
+    assert Tally(1, 2, 3) + Tally(10, 20, 30) == Tally(11, 22, 33)
