@@ -2,8 +2,14 @@
 #
 #   make demo ARGS="--no-serve"     see a few billing nights on an embedded database
 #   make test ARGS="-k dunning"     the tests; ARGS go to pytest
-#   make check                      format, lint, types, import contracts, coverage of decisions, tests
-#   make docs                       redraw docs/lifecycles.md from the lifecycle tables
+#   make crash                      kill processes hundreds of times at every hop, and audit the gateways' ledgers
+#   make hosts                      four hosts share a night; one loses power, one its database (Linux, root)
+#   make check                      format, lint, types, import contracts, audit, coverage of decisions, tests
+#   make audit                      is anything in requirements.lock known to be vulnerable (asks osv.dev; says so if it cannot)
+#   make bench                      figures of speed and memory, each beside a baseline
+#   make bench-million              the same at a million subscriptions; hours on a small machine
+#   make pictures                   make the README's pictures anew, from the demo, with a browser
+#   make docs                       redraw docs/lifecycles.md, and the examples in docs/webhooks.md from a story that is played
 #   make wheel                      build the wheel into dist/
 #   make lock                       choose the newest allowed versions anew (needs uv)
 
@@ -14,9 +20,11 @@ PYTHON ?= python3
 UV ?= uv
 ARGS ?=
 WORKERS ?= 2
-DECISIONS := clock dunning invoices ledger lifecycle money payments periods pricing subscriptions tax
+DECISIONS := brakes clock dunning events invoices ledger lifecycle money payments periods pricing subscriptions tax
 
-.PHONY: demo test check lint types imports coverage docs wheel lock
+SIZE ?= 100000
+
+.PHONY: demo test crash hosts bench bench-million check lint types imports audit coverage docs pictures wheel lock
 
 demo: $(READY)
 	@$(BIN)/turnus demo $(ARGS)
@@ -24,7 +32,20 @@ demo: $(READY)
 test: $(READY)
 	@$(BIN)/pytest -n $(WORKERS) $(ARGS)
 
-check: lint types imports coverage test
+crash: $(READY)
+	@$(BIN)/python -m tests.crash.command $(ARGS)
+
+hosts: $(READY)
+	@$(BIN)/python -m tests.crash.hosts $(ARGS)
+
+# Beside SQLite on a PostgreSQL of its own; a TURNUS_DATABASE_URL in the environment is left alone.
+bench: $(READY)
+	@$(BIN)/python -m tests.benchmark --subscriptions $(SIZE) $(ARGS)
+
+bench-million:
+	@$(MAKE) --no-print-directory bench SIZE=1000000
+
+check: lint types imports audit coverage test
 
 lint: $(READY)
 	@$(BIN)/ruff format --check .
@@ -36,12 +57,19 @@ types: $(READY)
 imports: $(READY)
 	@$(BIN)/lint-imports --no-logo
 
+audit: $(READY)
+	@$(BIN)/python -m tests.audit
+
 coverage: $(READY)
 	@$(BIN)/coverage run -m pytest $(DECISIONS:%=tests/billing/test_%.py)
 	@$(BIN)/coverage report
 
 docs: $(READY)
 	@$(BIN)/python -m tests.billing.lifecycles >docs/lifecycles.md
+	@$(BIN)/python -m tests.billing.webhook_examples
+
+pictures: $(READY)
+	@$(BIN)/python -m tests.browser.pictures docs/pictures
 
 wheel: $(READY)
 	@$(BIN)/hatchling build -t wheel
