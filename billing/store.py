@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import datetime
@@ -13,13 +14,14 @@ from sqlalchemy import Connection, Select, Table, event, text
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.engine import make_url
-from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.engine.interfaces import DBAPIConnection, DBAPICursor
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.pool import ConnectionPoolEntry
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
+from sqlalchemy.util import await_only
 
 from billing.models.base import Instant
 
@@ -35,6 +37,9 @@ _VANISHED: Final = {
     "tcp_user_timeout": 50_000,
 }
 
+# As long as any other wait for the writer of a SQLite file; the switch of a new one takes milliseconds.
+_TURN_S: Final = 0.02
+_TURNS: Final = 1500
 
 _GIVEN_UP: Final = (
     "SELECT set_config('idle_in_transaction_session_timeout', '60s', false), "
@@ -196,9 +201,27 @@ def _prepare_sqlite(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None
     """
     connection.isolation_level = None
     cursor = connection.cursor()
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=30000"):
+    for pragma in ("busy_timeout=30000", "synchronous=FULL", "foreign_keys=ON"):
         cursor.execute(f"PRAGMA {pragma}")
+    _write_ahead(cursor)
     cursor.close()
+
+
+def _write_ahead(cursor: DBAPICursor) -> None:
+    """Let readers and the writer of a file work side by side.
+
+    The file keeps this, so only the first connection switches. Two first ones are refused at once where
+    everything else would wait its turn (SQLite does not call its busy handler here), so the waiting is ours.
+    """
+    for left in reversed(range(_TURNS)):
+        try:
+            cursor.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or not left:
+                raise
+            await_only(asyncio.sleep(_TURN_S))
+        else:
+            return
 
 
 def _begin_sqlite(connection: Connection) -> None:

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
 
 import pytest
-from sqlalchemy import func, insert, select, text, update
+from sqlalchemy import event, func, insert, select, text, update
 from sqlalchemy.exc import IntegrityError, StatementError
 
 from billing.clock import SystemClock
@@ -203,6 +206,32 @@ async def test_leaving_out_what_is_taken_forgives_no_other_mistake(store: Store)
             await session.execute(insert_unless(session, CLOCK, ["name"]).values(id=1, name="two", now_at=START))
 
 
+async def open_new(file: Path) -> None:
+    store = Store(f"sqlite+aiosqlite:///{file}")
+    try:
+        async with store.write() as session:
+            await session.execute(text("CREATE TABLE IF NOT EXISTS t (a INTEGER)"))
+    finally:
+        await store.close()
+
+
+async def test_the_first_connections_to_a_new_sqlite_file_wait_for_each_other(tmp_path: Path) -> None:
+    for number in range(25):
+        await asyncio.gather(*(open_new(tmp_path / f"{number}.db") for _ in range(4)))
+
+
+async def test_a_new_sqlite_file_that_another_writes_is_waited_for(tmp_path: Path) -> None:
+    other = sqlite3.connect(tmp_path / "new.db", isolation_level=None)
+    other.execute("BEGIN EXCLUSIVE")
+    opening = asyncio.create_task(open_new(tmp_path / "new.db"))
+    await asyncio.sleep(0.2)
+    assert not opening.done()
+
+    other.execute("COMMIT")
+    await opening
+    other.close()
+
+
 async def test_sqlite_outlives_a_power_cut_and_watches_references(store: Store) -> None:
     if not store.is_sqlite:
         return
@@ -249,5 +278,31 @@ async def test_the_driver_need_not_be_named(url: str, driver: str) -> None:
     await store.close()
 
 
+async def test_the_server_gives_up_who_vanished_in_a_transaction_within_a_minute(store: Store) -> None:
+    if not store.is_sqlite:
+        async with store.write() as session:
+            shown = await session.execute(text("SHOW idle_in_transaction_session_timeout"))
+            assert shown.scalar_one() == "1min"
+
+
 def test_an_address_is_shown_without_its_password() -> None:
     assert bare_url("postgresql://turnus:secret@db/turnus") == "postgresql://turnus:***@db/turnus"
+
+
+@pytest.mark.parametrize(("asked", "held"), [("", "10"), ("?connect_timeout=3", "3")])
+async def test_a_vanished_database_host_is_given_up_when_the_address_says_so_or_after_ten_seconds(
+    asked: str, held: str
+) -> None:
+    store = Store(f"postgresql+psycopg://turnus@db.example/turnus{asked}")
+    told: dict[str, Any] = {}
+
+    @event.listens_for(store.engine.sync_engine, "do_connect")
+    def refuse(_: object, __: object, ___: object, parameters: dict[str, Any]) -> None:
+        told.update(parameters)
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        async with store.read() as session:
+            await session.execute(text("SELECT 1"))
+    assert str(told["connect_timeout"]) == held
+    assert {"keepalives_idle", "tcp_user_timeout"} <= set(told)
