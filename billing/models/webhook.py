@@ -78,7 +78,7 @@ class Event(Row, table=True):
     created_at: datetime = instant(nullable=False)
 
 
-_QUEUED = text("state = 'queued'")
+_QUEUED, _FAILED = text("state = 'queued'"), text("state = 'failed'")
 
 
 class WebhookDelivery(Row, table=True):
@@ -97,6 +97,8 @@ class WebhookDelivery(Row, table=True):
             postgresql_where=_QUEUED,
             sqlite_where=_QUEUED,
         ),
+        Index("ix_webhook_delivery_endpoint", "endpoint_id", "id"),
+        Index("ix_webhook_delivery_failed", "endpoint_id", "id", postgresql_where=_FAILED, sqlite_where=_FAILED),
     )
 
     id: int = identity()

@@ -21,6 +21,7 @@ from billing.webhooks import BadUrlError, check_url, new_secret
 _endpoint, _event, _delivery = table(WebhookEndpoint), table(Event), table(WebhookDelivery)
 
 ENDPOINTS_MAX: Final = 20
+OVERLAP_H_MAX: Final = 168
 KEPT_S: Final = 30 * 24 * 3600
 """How long events are kept, and what waits for an endpoint that is switched off."""
 

@@ -13,7 +13,7 @@ from starlette.responses import Response
 from billing.events import EventType
 from billing.models import EndpointState, WebhookEndpoint, table
 from billing.services import listening
-from billing.services.listening import ENDPOINTS, find_endpoint
+from billing.services.listening import ENDPOINTS, OVERLAP_H_MAX, find_endpoint
 from billing.web.api.bodies import PLAIN, EndpointName, Given, Instant, Page, Shown, example, number_in
 from billing.web.api.calls import Answer, Call, Changing, Listing, Making, Showing
 from billing.web.api.events import ShownEvent, show_event
@@ -62,7 +62,7 @@ class Rotation(Given):
     """How long the old secret signs beside the new one."""
 
     model_config = Given.model_config | example(overlap_hours=24)
-    overlap_hours: Annotated[int, Field(ge=0, le=168)] = 24
+    overlap_hours: Annotated[int, Field(ge=0, le=OVERLAP_H_MAX)] = 24
 
 
 class ShownEndpoint(Shown):

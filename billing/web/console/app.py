@@ -36,6 +36,7 @@ from billing.web.console import (
     sign_in,
     subscriptions,
     users,
+    webhooks,
 )
 from billing.web.console.gate import ElsewhereError, ForbiddenError, ForgedError, Section
 from billing.web.console.pages import HEADERS, Sheets
@@ -59,6 +60,7 @@ SECTIONS: Final = (
     merchant,
     users,
     keys,
+    webhooks,
     audit,
 )
 # Pages that belong to no merchant. They come first, so that no merchant's name can hide them.

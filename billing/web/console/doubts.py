@@ -37,6 +37,7 @@ from billing.web.console.desk import PART, Desk, Seated, part_of
 from billing.web.console.forms import Draft, Field, Form, Option, Values, amount
 from billing.web.console.gate import Section
 from billing.web.console.pages import word_of
+from billing.web.console.places import place_of
 from billing.web.console.stories import CHANNELS, STANDS, means_in, told
 
 _attempt, _operation, _allocation = table(Attempt), table(Operation), table(Allocation)
@@ -297,7 +298,6 @@ _PLACES: Final = {
     "cus": (_customer, _customer.c.reference, "/customers/"),
     "acc": (_account, _account.c.reference, "/gateways/"),
 }
-_BY_ID: Final = {"att": "/doubts/", "op": "/doubts/", "run": "/runs/", "not": "/notifications/", "msg": "/mails/"}
 _SUBJECT: Final = re.compile(r"([a-z]+)_([0-9]{1,18})(/.*)?")
 
 
@@ -334,12 +334,10 @@ async def _task_shown(desk: Desk, task: str, draft: Draft | None = None) -> Resp
 
 async def _place(desk: Desk, session: AsyncSession, subject: str) -> tuple[str, str]:
     """Return what a thing is called, and the path of its page if it has one."""
+    if path := place_of(subject.partition("/")[0]):
+        return subject, path
     match = _SUBJECT.fullmatch(subject)
-    if match is None:
-        return subject, ""
-    if match[1] in _BY_ID:
-        return subject, f"{_BY_ID[match[1]]}{match[1]}_{match[2]}"
-    if match[1] not in _PLACES:
+    if match is None or match[1] not in _PLACES:
         return subject, ""
     of, name, path = _PLACES[match[1]]
     mine = (of.c.id == int(match[2])) & (of.c.merchant_id == desk.merchant_id)

@@ -31,14 +31,15 @@ _NBSP: Final = "\N{NO-BREAK SPACE}"
 
 # The table of look: what is not in it has no business beside a name.
 _TONES: Final = {
-    "is-paid": "paid approved on_sale active finished answering sent_mail settled done released good on",
+    "is-paid": "paid approved on_sale active finished answering sent_mail settled done released good on enabled "
+    "delivered",
     "is-open": "open trialing planned by_pay_link received queued",
     "is-pending": "pending sent authorised paused slow reversal_owed stopped invited",
     "is-failed": "declined past_due uncollectible aborted not_answering failed forged refused",
     "is-doubt": "unknown",
     "is-live": "running",
     "is-quiet": "draft created not_sent void canceled ended withdrawn dropped forgotten replaced disabled revoked over "
-    "off quiet archived retired",
+    "off quiet archived retired deleted",
 }
 TONES: Final = {state: tone for tone, states in _TONES.items() for state in states.split()}
 _WORDS: Final = {"unknown": "in doubt", "by_pay_link": "by pay-link", "sent_mail": "sent"}

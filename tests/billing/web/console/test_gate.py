@@ -9,10 +9,12 @@ import pytest
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
-from billing.models import ConsoleSession, GatewayAccount, Plan, Price, Role, metadata, table
+from billing.models import ConsoleSession, Event, GatewayAccount, Plan, Price, Role, metadata, table
+from billing.services.listening import find_endpoint, try_out
 from billing.web.app import create_app
 from billing.web.console.app import DOORS, SECTIONS, create_console
 from billing.web.console.gate import Open, safe_next
+from tests.billing.services.story import subscribed
 from tests.billing.services.support import World
 from tests.billing.web.console.routes import Route, routes
 from tests.billing.web.console.support import (
@@ -36,6 +38,7 @@ THEIRS: dict[str, str] = {"user": "1", "token": "1.1.1", "run": "run_1", "plan":
 THEIRS |= {"account": "theirs", "gateway": "theirs", "prefix": "theirs"}
 THEIRS |= {"doubt": "att_1", "task": "task_1", "notification": "not_1", "mail": "msg_1"}
 THEIRS |= {"customer": "K1", "profile": "1", "subscription": "S1", "invoice": "NA-1", "attempt": "INV-1"}
+THEIRS |= {"hook": "hook_1", "event": f"evt_{'5' * 32}"}
 
 
 def test_every_route_declares_what_it_needs_and_is_only_read_or_sent() -> None:
@@ -100,6 +103,10 @@ async def test_what_is_another_merchants_is_not_found_at_ones_own(lite: World, r
     await lite.change(Plan, 2, reference="theirs", name="Theirs")
     await lite.change(Price, 4, reference="theirs", title="Theirs")
     await lite.change(GatewayAccount, 2, reference="theirs")
+    hook_id, _ = await subscribed(other, url="https://shop.example/Theirs")
+    async with other.store.write() as session:
+        await try_out(other.ctx, session, await find_endpoint(session, other.merchant_id, hook_id))
+    await lite.change(Event, 1, uid=THEIRS["event"], subject="Theirs")
     who, before = await signed_in(lite, whole_app(lite)), await everything(lite)
     answer = await ask(who, route, "nordlicht")
     assert answer.status_code in (404, 422)

@@ -12,6 +12,8 @@ import pytest
 from billing.invoices import InvoiceState
 from billing.models import (
     AccountState,
+    DeliveryState,
+    EndpointState,
     MessageState,
     NotificationState,
     ProfileState,
@@ -32,6 +34,8 @@ STATES: tuple[type[StrEnum], ...] = (
     SubscriptionState,
     RunState,
     AccountState,
+    EndpointState,
+    DeliveryState,
     MessageState,
     NotificationState,
     ProfileState,
