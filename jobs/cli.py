@@ -47,13 +47,13 @@ from jobs.archive import ArchiveError, archive
 from jobs.billing_run import Report, RunRefusedError, foresee, run_all
 from jobs.deliver import announce_all, deliver_all
 from jobs.doctor import PROMISES, examine
-from jobs.dunning_run import dun_all
+from jobs.dunning_run import DunningReport, dun_all
 from jobs.explain import UnknownIdError, explain
 from jobs.importing import ImportFileError, read_subscribers
 from jobs.keys import keys_app
 from jobs.logbook import open_logbook
 from jobs.metrics import Metrics
-from jobs.reconcile import reconcile
+from jobs.reconcile import ReconcileReport, reconcile
 from jobs.runs import runs_app
 from jobs.sandbox_process import SandboxError
 from jobs.settings import Settings, SettingsError, read_settings
@@ -61,6 +61,7 @@ from jobs.setup_file import read_setup
 from jobs.showing import Screen
 from jobs.signals import CutOffError, heeded
 from jobs.users import StaffError, users_app
+from jobs.who import By, note_work, who
 from jobs.wiring import open_context, open_courier, open_mailer
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -204,7 +205,7 @@ def setup(
 ) -> None:
     """Create or bring up to date the merchant that a TOML file describes."""
     facts = read_setup(file)
-    merchant_id = _work(lambda ctx, _: found(ctx, facts, connect=check))
+    merchant_id = _work(lambda ctx, _: found(ctx, facts, connect=check, actor=who()))
     about = {"merchant": facts.reference, "merchant_id": merchant_id}
     Screen(as_json).result(about, f"Merchant {facts.reference} is set up.")
 
@@ -221,7 +222,8 @@ def import_(
 
     async def work(ctx: Context, _: Settings) -> dict[str, int]:
         try:
-            return asdict(await enrol(ctx, await _merchant_id(ctx, merchant), sheet.subscribers, dry_run=dry_run))
+            mine = await _merchant_id(ctx, merchant)
+            return asdict(await enrol(ctx, mine, sheet.subscribers, dry_run=dry_run, actor=who()))
         except EnrolmentError as error:
             raise ImportFileError(sheet.name(error.complaints)) from None
 
@@ -255,7 +257,12 @@ def run(
         reports = _work(lambda ctx, _: foresee(ctx, _day(on), merchant))
     else:
         with screen.run_progress() as progress:
-            reports = _work(lambda ctx, _: run_all(ctx, _day(on), progress, merchant))
+
+            async def work(ctx: Context, _: Settings) -> list[Report]:
+                await note_work(ctx, "run", _day(on), merchant)
+                return await run_all(ctx, _day(on), progress, merchant)
+
+            reports = _work(work)
     screen.reports(reports, dry_run=dry_run)
     _done(any(_needs_person(report) for report in reports))
 
@@ -269,7 +276,12 @@ def _needs_person(report: Report) -> bool:
 @app.command()
 def dun(on: On = None, merchant: MerchantName = None, as_json: Json = False) -> None:
     """Take the retries, reminders and last steps that are due."""
-    report = _work(lambda ctx, _: dun_all(ctx, _day(on), merchant))
+
+    async def work(ctx: Context, _: Settings) -> DunningReport:
+        await note_work(ctx, "dun", _day(on), merchant)
+        return await dun_all(ctx, _day(on), merchant)
+
+    report = _work(work)
     steps, settled = dict(report.steps), {str(state): count for state, count in report.settled.items()}
     Screen(as_json).result(
         {"steps": steps, "settled": settled}, _counts("Steps taken", steps) + _counts("Retries", settled)
@@ -282,7 +294,12 @@ def reconcile_(
     as_json: Json = False,
 ) -> None:
     """Ask the gateways about every attempt in doubt and every reversal still owed."""
-    report = _work(lambda ctx, _: reconcile(ctx, wait, send=True))
+
+    async def work(ctx: Context, _: Settings) -> ReconcileReport:
+        await note_work(ctx, "reconcile")
+        return await reconcile(ctx, wait, send=True)
+
+    report = _work(work)
     about = asdict(report)
     about |= {"attempts": {str(state): count for state, count in report.attempts.items()}}
     lines = _counts("Attempts", about["attempts"]) + _counts("Operations", dict(report.operations))
@@ -294,6 +311,7 @@ def deliver(as_json: Json = False) -> None:
     """Send queued mails and webhooks."""
 
     async def work(ctx: Context, settings: Settings) -> tuple[dict[str, int], dict[str, int]]:
+        await note_work(ctx, "deliver")
         async with open_mailer(settings) as mailer, open_courier(settings) as courier:
             mails, webhooks = await asyncio.gather(deliver_all(ctx, mailer), announce_all(ctx, courier))
             return dict(mails), dict(webhooks)
@@ -348,7 +366,7 @@ def settle(
     if (approved is not None) == not_booked or approved == "":
         raise DecisionError("say either --approved with the gateway's id of it, or --not-booked")
     word = Word(proof, by, approved or "", amount, reserved)
-    state = _work(lambda ctx, _: decide(ctx, name, word))
+    state = _work(lambda ctx, _: decide(ctx, name, word, who(by)))
     Screen(as_json).result({"id": name, "state": state}, f"{name} is {state}.")
 
 
@@ -360,7 +378,7 @@ def refund(
     as_json: Json = False,
 ) -> None:
     """Give back money of a payment, at most what came in and has not gone back yet."""
-    done = _work(lambda ctx, _: give_back(ctx, name, amount, reason))
+    done = _work(lambda ctx, _: give_back(ctx, name, amount, reason, who()))
     value, currency = done.amount.major, done.amount.currency
     about = {"id": name, "operation": f"op_{done.operation_id}", "amount": str(value), "currency": currency}
     why = f": {done.evidence}" if done.evidence else ""
@@ -376,7 +394,7 @@ def renew(
     as_json: Json = False,
 ) -> None:
     """Offer a customer to renew a subscription's stored profile with nothing owed."""
-    url = _work(lambda ctx, _: offer_renewal(ctx, subscription, mail=mail))
+    url = _work(lambda ctx, _: offer_renewal(ctx, subscription, mail=mail, actor=who()))
     Screen(as_json).result({"subscription": subscription, "url": url}, url)
 
 
@@ -386,6 +404,7 @@ def rotate_key(as_json: Json = False) -> None:
 
     async def work(ctx: Context, _: Settings) -> tuple[dict[str, int], dict[str, int]]:
         done = await rotate(ctx)
+        await note_work(ctx, "rotate_secret_key", sealed=done.total())
         async with ctx.store.scan() as session:
             return dict(done), dict(await left_to_rotate(ctx, session))
 

@@ -13,6 +13,7 @@ from billing.models import Scope
 from billing.services.context import Context
 from billing.services.keying import NewKey, is_good, list_keys, make_key, revoke_key, rotate_key
 from jobs.showing import Screen
+from jobs.who import who
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
 Prefix = Annotated[str, typer.Argument(metavar="PREFIX", help="The key's name, as `turnus keys list` shows it.")]
@@ -39,7 +40,8 @@ def keys_app(work: Work, merchant_id: Find) -> typer.Typer:
         """Make a key and show it, once."""
 
         async def do(ctx: Context, _: Any) -> NewKey:
-            return await make_key(ctx, await merchant_id(ctx, merchant), name[:100], scope or [], days=days)
+            mine = await merchant_id(ctx, merchant)
+            return await make_key(ctx, mine, name[:100], scope or [], days=days, actor=who())
 
         _show(work(do), as_json)
 
@@ -61,12 +63,12 @@ def keys_app(work: Work, merchant_id: Find) -> typer.Typer:
         as_json: Json = False,
     ) -> None:
         """Make a key like this one, which ends after some hours."""
-        _show(work(lambda ctx, _: rotate_key(ctx, prefix, hours=hours)), as_json)
+        _show(work(lambda ctx, _: rotate_key(ctx, prefix, hours=hours, actor=who())), as_json)
 
     @keys.command()
     def revoke(prefix: Prefix, as_json: Json = False) -> None:
         """End a key at once."""
-        work(lambda ctx, _: revoke_key(ctx, prefix))
+        work(lambda ctx, _: revoke_key(ctx, prefix, who()))
         Screen(as_json).result({"prefix": prefix, "revoked": True}, f"The key {prefix} opens nothing any more.")
 
     return keys

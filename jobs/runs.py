@@ -9,12 +9,14 @@ from typing import Annotated, Any, Final
 import typer
 from sqlalchemy import select
 
-from billing.models import Merchant, Run, table
+from billing.models import Merchant, Run, RunState, table
 from billing.money import Money
 from billing.services import running
+from billing.services.auditing import audit_about
 from billing.services.context import Context
 from jobs.billing_run import Report, plan_all, report_on
 from jobs.showing import Screen
+from jobs.who import who
 
 LISTED: Final = 20
 
@@ -52,7 +54,7 @@ def runs_app(work: Work) -> typer.Typer:
         as_json: Json = False,
     ) -> None:
         """Plan today's run and let it wait for approval: who and how much, and nothing is issued."""
-        planned = work(lambda ctx, _: plan_all(ctx, merchant))
+        planned = work(lambda ctx, _: _plan(ctx, merchant))
         lines = (f"Run {each.run_id} of {each.merchant} for {each.on} is {each.state}." for each in planned)
         words = "\n".join(lines) or "Every merchant has had its run today."
         Screen(as_json).result({"runs": [asdict(report) for report in planned]}, words)
@@ -60,33 +62,42 @@ def runs_app(work: Work) -> typer.Typer:
     @runs.command()
     def approve(run_id: RunId, by: By, as_json: Json = False) -> None:
         """Let a planned run begin, with the next `turnus run` or by the timetable."""
-        _tell(work, running.approve, run_id, by, as_json)
+        _tell(work, running.approve_within, run_id, by, as_json)
 
     @runs.command()
     def pause(run_id: RunId, reason: Reason, as_json: Json = False) -> None:
         """Hold a run back: what has left is settled, and nothing more is issued or sent."""
-        _tell(work, running.pause, run_id, reason, as_json)
+        _tell(work, running.pause_within, run_id, reason, as_json)
 
     @runs.command()
     def resume(run_id: RunId, by: By, as_json: Json = False) -> None:
         """Let a run that was held back go on; its mails go out too."""
-        _tell(work, running.resume, run_id, by, as_json)
+        _tell(work, running.resume_within, run_id, by, as_json)
 
     @runs.command()
     def abort(run_id: RunId, reason: Reason, as_json: Json = False) -> None:
         """End a run for good: what was not sent is withdrawn and tried again from tomorrow on."""
-        _tell(work, running.abort, run_id, reason, as_json)
+        _tell(work, running.abort_within, run_id, reason, as_json)
 
     return runs
 
 
-def _tell(
-    work: Work, verb: Callable[[Context, int, str], Awaitable[Any]], run_id: int, word: str, as_json: bool
-) -> None:
+async def _plan(ctx: Context, merchant: str | None) -> list[Report]:
+    planned = await plan_all(ctx, merchant)
+    async with ctx.store.write() as session:
+        for each in planned:
+            if each.state == RunState.PLANNED:
+                await audit_about(ctx, session, who(), "plan_run", f"run_{each.run_id}")
+    return planned
+
+
+def _tell(work: Work, word: running.Word, run_id: int, said: str, as_json: bool) -> None:
     """Say a word on a run, and show where that leaves it."""
 
     async def do(ctx: Context, _: Any) -> Report:
-        await verb(ctx, run_id, word)
+        async with ctx.store.write() as session:
+            await word(ctx, session, run_id, said)
+            await audit_about(ctx, session, who(), running.verb_of(word), f"run_{run_id}", said=said)
         return (await report_on(ctx, run_id))[0]
 
     report = work(do)

@@ -10,7 +10,7 @@ import typer
 from sqlalchemy import RowMapping
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from billing.models import ActorKind, Role
+from billing.models import Role
 from billing.services import staffing
 from billing.services.admitting import record, spelled
 from billing.services.auditing import Actor
@@ -19,13 +19,13 @@ from billing.services.refusing import ConflictError, MissingError, UnfitError
 from billing.services.securing import take_second_factor_off
 from billing.web.console.forms import email as address
 from jobs.showing import Screen
+from jobs.who import By, who
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
 Email = Annotated[str, typer.Argument(metavar="EMAIL", help="The address with which the user signs in.")]
 MerchantName = Annotated[
     str | None, typer.Option("--merchant", help="For whom they work; needed where there are several.")
 ]
-By = Annotated[str, typer.Option("--by", envvar=["TURNUS_OPERATOR", "USER"], help="Who says so.")]
 
 Work = Callable[[Callable[[Context, Any], Awaitable[Any]]], Any]
 Switch = Callable[[Context, AsyncSession, Actor, int], Awaitable[None]]
@@ -103,7 +103,7 @@ async def _list(ctx: Context, _: Any) -> tuple[list[dict[str, Any]], str]:
 async def _add(
     ctx: Context, session: AsyncSession, merchant_id: int, person: staffing.Person, role: Role, by: str
 ) -> str:
-    user_id = await staffing.add_user(ctx, session, _actor(by), merchant_id, person, role)
+    user_id = await staffing.add_user(ctx, session, who(by), merchant_id, person, role)
     fresh = await staffing.has_no_password(session, user_id)
     return await staffing.password_url(ctx, session, user_id) if fresh else ""
 
@@ -111,14 +111,14 @@ async def _add(
 async def _reset(ctx: Context, session: AsyncSession, email: str, second_factor: bool, by: str) -> str:
     user = await staffing.find_by_email(session, email)
     if second_factor:
-        await take_second_factor_off(ctx, session, user["id"], _actor(by))
-    await record(ctx, session, user["id"], "offer_password", _actor(by))
+        await take_second_factor_off(ctx, session, user["id"], who(by))
+    await record(ctx, session, user["id"], "offer_password", who(by))
     return await staffing.password_url(ctx, session, user["id"])
 
 
 async def _switch(ctx: Context, session: AsyncSession, email: str, by: str, how: Switch) -> None:
     user = await staffing.find_by_email(session, email)
-    await how(ctx, session, _actor(by), user["id"])
+    await how(ctx, session, who(by), user["id"])
 
 
 _SHOWN = ("email", "role", "merchant", "state", "last_signed_in_at", "name")
@@ -135,10 +135,6 @@ def _in_one(do: Callable[[Context, AsyncSession], Awaitable[Any]]) -> Callable[[
             raise StaffError(str(error)) from None
 
     return doing
-
-
-def _actor(by: str) -> Actor:
-    return Actor(ActorKind.COMMAND, by or "somebody")
 
 
 def _address(text: str) -> str:

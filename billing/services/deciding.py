@@ -15,6 +15,7 @@ from billing.models import Attempt, GatewayAccount, Operation, table
 from billing.money import Money, MoneyError
 from billing.payments import IN_DOUBT, AttemptState
 from billing.services import cases
+from billing.services.auditing import Actor, audit_about
 from billing.services.cases import Case, Record
 from billing.services.context import Context
 from billing.services.operating import locked_operation, may_be_under_way, settle_operation_within
@@ -50,14 +51,16 @@ class Word:
         return f"settled by hand by {self.by}: {what}; proof: {self.proof}"
 
 
-async def decide(ctx: Context, name: str, word: Word) -> AttemptState:
+async def decide(ctx: Context, name: str, word: Word, actor: Actor | None = None) -> AttemptState:
     """Settle the doubt about an attempt or an operation by a person's word, and return its state now.
 
     Raises `DecisionError` where it is not in doubt, where somebody may still be at it, and for "not booked"
     as long as the gateway itself could not be believed. What the gateway says later still corrects it.
     """
     async with ctx.store.write() as session:
-        return await decide_within(ctx, session, name, word)
+        state = await decide_within(ctx, session, name, word)
+        await audit_about(ctx, session, actor, "settle_doubt", name, state=state, word=str(word))
+        return state
 
 
 async def decide_within(ctx: Context, session: AsyncSession, name: str, word: Word) -> AttemptState:

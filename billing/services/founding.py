@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from billing.gateway import ConfigurationError
 from billing.models import AccountState, GatewayAccount, Merchant, Plan, Price, TestClock, table
 from billing.pricing import Terms
+from billing.services.auditing import Actor, audit
 from billing.services.context import Context
 from billing.services.tasking import end_tasks
 
@@ -81,7 +82,7 @@ class MerchantFacts:
     plans: tuple[PlanFacts, ...] = field(default=())
 
 
-async def found(ctx: Context, facts: MerchantFacts, *, connect: bool = False) -> int:
+async def found(ctx: Context, facts: MerchantFacts, *, connect: bool = False, actor: Actor | None = None) -> int:
     """Create the merchant with everything it has, or bring what is there up to the facts; return its id.
 
     A price that was sold is not changed: one with the same reference and other terms is a `SetupError`.
@@ -97,6 +98,9 @@ async def found(ctx: Context, facts: MerchantFacts, *, connect: bool = False) ->
             await _account(ctx, session, merchant.id, account)
         for plan in facts.plans:
             await _plan(session, merchant.id, plan)
+        about = {"accounts": " ".join(each.reference for each in facts.accounts)}
+        about |= {"plans": " ".join(each.reference for each in facts.plans)}
+        await audit(ctx, session, [merchant.id], actor, "set_up", facts.reference, **about)
         return merchant.id
 
 

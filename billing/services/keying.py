@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from billing.models import ActorKind, ApiKey, Merchant, Scope, new_row, table
 from billing.models.access import read_scopes, write_scopes
-from billing.services.auditing import Actor
+from billing.services.auditing import Actor, audit
 from billing.services.context import Context
 
 _key, _merchant = table(ApiKey), table(Merchant)
@@ -55,11 +55,17 @@ class NewKey:
 
 
 async def make_key(
-    ctx: Context, merchant_id: int, name: str, scopes: Collection[Scope], *, days: int | None = None
+    ctx: Context,
+    merchant_id: int,
+    name: str,
+    scopes: Collection[Scope],
+    *,
+    days: int | None = None,
+    actor: Actor | None = None,
 ) -> NewKey:
     """Make a key to a merchant, good for ever or for so many days; raise `KeyingError` where it could do nothing."""
     async with ctx.store.write() as session:
-        return await make(ctx, session, merchant_id, name, scopes, days=days)
+        return await make(ctx, session, merchant_id, name, scopes, days=days, actor=actor)
 
 
 async def make(
@@ -70,13 +76,17 @@ async def make(
     scopes: Collection[Scope],
     *,
     days: int | None = None,
+    actor: Actor | None = None,
 ) -> NewKey:
     """Make a key like `make_key`, in a transaction of the caller's."""
     if not scopes:
         raise KeyingError("a key needs at least one scope: read, write or refund")
     now = ctx.clock.now()
     expires_at = None if days is None else now + timedelta(days=days)
-    return await _make(session, merchant_id, name, write_scopes(set(scopes)), now, expires_at)
+    key = await _make(session, merchant_id, name, write_scopes(set(scopes)), now, expires_at)
+    about = {"name": name, "scopes": write_scopes(set(scopes))}
+    await audit(ctx, session, [merchant_id], actor, "add_key", f"tk_{key.prefix}", **about)
+    return key
 
 
 async def list_keys(ctx: Context, merchant_id: int | None = None) -> Sequence[RowMapping]:
@@ -89,17 +99,23 @@ async def list_keys(ctx: Context, merchant_id: int | None = None) -> Sequence[Ro
         return (await session.execute(query)).mappings().all()
 
 
-async def rotate_key(ctx: Context, prefix: str, *, hours: int) -> NewKey:
+async def rotate_key(ctx: Context, prefix: str, *, hours: int, actor: Actor | None = None) -> NewKey:
     """Make a key like an old one, which goes on for so many hours, or until its own end where that comes first.
 
     The new key lasts as long as the old one was made for.
     """
     async with ctx.store.write() as session:
-        return await rotate(ctx, session, prefix, hours=hours)
+        return await rotate(ctx, session, prefix, hours=hours, actor=actor)
 
 
 async def rotate(
-    ctx: Context, session: AsyncSession, prefix: str, *, hours: int, merchant_id: int | None = None
+    ctx: Context,
+    session: AsyncSession,
+    prefix: str,
+    *,
+    hours: int,
+    merchant_id: int | None = None,
+    actor: Actor | None = None,
 ) -> NewKey:
     """Rotate a key like `rotate_key`, in the caller's transaction; where a merchant is given, only one of its own."""
     now = ctx.clock.now()
@@ -109,20 +125,30 @@ async def rotate(
         ends_at = min(ends_at, old["expires_at"])
     await session.execute(update(_key).where(_key.c.id == old["id"]).values(expires_at=ends_at))
     expires_at = None if old["expires_at"] is None else now + (old["expires_at"] - old["created_at"])
-    return await _make(session, old["merchant_id"], old["name"], old["scopes"], now, expires_at)
+    key = await _make(session, old["merchant_id"], old["name"], old["scopes"], now, expires_at)
+    await audit(ctx, session, [old["merchant_id"]], actor, "rotate_key", f"tk_{old['prefix']}", new=f"tk_{key.prefix}")
+    return key
 
 
-async def revoke_key(ctx: Context, prefix: str) -> None:
+async def revoke_key(ctx: Context, prefix: str, actor: Actor | None = None) -> None:
     """Let a key open nothing any more, from this moment on."""
     async with ctx.store.write() as session:
-        await revoke(ctx, session, prefix)
+        await revoke(ctx, session, prefix, actor=actor)
 
 
-async def revoke(ctx: Context, session: AsyncSession, prefix: str, *, merchant_id: int | None = None) -> None:
+async def revoke(
+    ctx: Context,
+    session: AsyncSession,
+    prefix: str,
+    *,
+    merchant_id: int | None = None,
+    actor: Actor | None = None,
+) -> None:
     """Revoke a key like `revoke_key`, in the caller's transaction; where a merchant is given, only one of its own."""
     now = ctx.clock.now()
     old = await _locked(ctx, session, prefix, now, merchant_id)
     await session.execute(update(_key).where(_key.c.id == old["id"]).values(revoked_at=now))
+    await audit(ctx, session, [old["merchant_id"]], actor, "revoke_key", f"tk_{old['prefix']}")
 
 
 async def recognise(ctx: Context, text: str) -> Caller | None:

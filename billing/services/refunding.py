@@ -16,6 +16,7 @@ from billing.models import Attempt, Customer, Merchant, Operation, SurplusPolicy
 from billing.money import Money, MoneyError
 from billing.payments import OPEN, AttemptState
 from billing.services import cases
+from billing.services.auditing import Actor, audit_about
 from billing.services.cases import Case
 from billing.services.context import Context
 from billing.services.holding import Holding, credit_of, holding_of
@@ -62,7 +63,9 @@ class GivenBack:
     evidence: str
 
 
-async def give_back(ctx: Context, name: str, amount: str = "", reason: str = "") -> GivenBack:
+async def give_back(
+    ctx: Context, name: str, amount: str = "", reason: str = "", actor: Actor | None = None
+) -> GivenBack:
     """Give back an amount of a payment, or all that is left of it, and return how that went.
 
     Never more goes back than came in and has not gone back yet; what is under way counts as gone. Raises
@@ -70,7 +73,9 @@ async def give_back(ctx: Context, name: str, amount: str = "", reason: str = "")
     """
     payment = Payment.named(name)
     async with ctx.store.write() as session:
-        await owe_back(ctx, session, payment, amount or None, reason)
+        owed = await owe_back(ctx, session, payment, amount or None, reason)
+        about = {"operation": f"op_{owed}", "amount": amount or "all that is left", "reason": reason}
+        await audit_about(ctx, session, actor, "give_back", name, **about)
     await run_operations(ctx, payment.attempt_id)
     return await _latest(ctx, payment.attempt_id)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import date, timedelta
 from typing import Any, Final
@@ -55,6 +55,9 @@ from billing.subscriptions import Collection
 _run, _attempt, _invoice, _allocation = table(Run), table(Attempt), table(Invoice), table(Allocation)
 _merchant = table(Merchant)
 _subscription, _price, _profile, _account = table(Subscription), table(Price), table(Profile), table(GatewayAccount)
+
+Word = Callable[[Context, AsyncSession, int, str], Awaitable[Any]]
+"""What a person may say of a run: who says so, or why, is the last of what it takes."""
 
 RECENT_DAYS: Final = 40
 """How far back a run is compared with others: a monthly rhythm is in it, whatever the month."""
@@ -176,48 +179,23 @@ async def largest_recently(session: AsyncSession, merchant_id: int, on: date, ap
     return largest
 
 
-async def approve(ctx: Context, run_id: int, by: str) -> None:
-    """Let a planned run begin; raise `RunStateError` where it is not waiting for that."""
-    async with ctx.store.write() as session:
-        await approve_within(ctx, session, run_id, by)
-
-
-async def pause(ctx: Context, run_id: int, reason: str) -> None:
-    """Hold a running run back; what has left is settled, and nothing more is issued or sent."""
-    async with ctx.store.write() as session:
-        await pause_within(ctx, session, run_id, reason)
-
-
-async def resume(ctx: Context, run_id: int, by: str) -> None:
-    """Let a held run go on, with the word of a person instead of its first slice; its mails go out too."""
-    async with ctx.store.write() as session:
-        await resume_within(ctx, session, run_id, by)
-
-
-async def abort(ctx: Context, run_id: int, reason: str) -> int:
-    """End a run for good: withdraw what has not been sent, and write to nobody about its declines.
-
-    What was not invoiced is due as before. What was invoiced and not charged is charged by the next run from the
-    merchant's next day on. Returns how many charges were withdrawn.
-    """
-    async with ctx.store.write() as session:
-        return await abort_within(ctx, session, run_id, reason)
-
-
 async def approve_within(ctx: Context, session: AsyncSession, run_id: int, by: str) -> None:
-    """Do so inside a transaction that somebody else has opened; so do the three that follow."""
+    """Let a planned run begin; raise `RunStateError` where it is not waiting for that.
+
+    This and the three that follow do it in the caller's transaction.
+    """
     change = {"state": RunState.RUNNING, "approved_by": by, "approved_at": after_s()}
     await _change(ctx, session, run_id, (RunState.PLANNED,), change, "it does not wait for approval")
 
 
 async def pause_within(ctx: Context, session: AsyncSession, run_id: int, reason: str) -> None:
-    """Hold a run back."""
+    """Hold a running run back; what has left is settled, and nothing more is issued or sent."""
     change = {"state": RunState.PAUSED, "stopped_reason": reason}
     await _change(ctx, session, run_id, (RunState.RUNNING,), change, "it is not running")
 
 
 async def resume_within(ctx: Context, session: AsyncSession, run_id: int, by: str) -> None:
-    """Let a run go on."""
+    """Let a held run go on, with the word of a person instead of its first slice; its mails go out too."""
     change = {
         "state": RunState.RUNNING,
         "stopped_reason": None,
@@ -229,11 +207,20 @@ async def resume_within(ctx: Context, session: AsyncSession, run_id: int, by: st
 
 
 async def abort_within(ctx: Context, session: AsyncSession, run_id: int, reason: str) -> int:
-    """End a run for good."""
+    """End a run for good: withdraw what has not been sent, and write to nobody about its declines.
+
+    What was not invoiced is due as before. What was invoiced and not charged is charged by the next run from the
+    merchant's next day on. Returns how many charges were withdrawn.
+    """
     change = {"state": RunState.ABORTED, "stopped_reason": reason, "finished_at": ctx.clock.now()}
     run = await _change(ctx, session, run_id, OPEN_RUN_STATES, change, "it is over")
     await _drop_mails(session, run_id)
     return await withdraw_unsent(ctx, session, run)
+
+
+def verb_of(word: Word) -> str:
+    """Return what a word on a run is called in the audit log."""
+    return f"{word.__name__.removesuffix('_within')}_run"
 
 
 async def _change(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import date, datetime, timedelta
 from typing import Any
 
@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from billing.events import EventType
 from billing.models import Customer, GatewayAccount, Plan, Price, Profile, Subscription, new_row, table
 from billing.periods import Interval, Unit
+from billing.services.auditing import Actor, audit
 from billing.services.context import Context, Moment, moments
 from billing.services.profiling import profile_digests
 from billing.services.telling import NewEvent, listeners, tell
@@ -97,7 +98,12 @@ class _Known:
 
 
 async def enrol(
-    ctx: Context, merchant_id: int, subscribers: Sequence[Subscriber], *, dry_run: bool = False
+    ctx: Context,
+    merchant_id: int,
+    subscribers: Sequence[Subscriber],
+    *,
+    dry_run: bool = False,
+    actor: Actor | None = None,
 ) -> Enrolled:
     """Add the subscribers, or raise `EnrolmentError` with every reason and change nothing.
 
@@ -114,7 +120,9 @@ async def enrol(
         profiles = [one for one in _first(subscribers, "profile") if _digest(ctx, one, known) not in known.profiles]
         if not dry_run:
             await _write(ctx, session, merchant_id, subscribers, known, fresh, profiles, moment)
-        return Enrolled(len(fresh), len(profiles), len(subscribers))
+        done = Enrolled(len(fresh), len(profiles), len(subscribers))
+        await audit(ctx, session, [] if dry_run else [merchant_id], actor, "import", **asdict(done))
+        return done
 
 
 # --- what can be wrong ------------------------------------------------------

@@ -7,6 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from billing.models import Customer, Merchant, PayLink, Price, Profile, Subscription, Verification, table
 from billing.payments import owed_key
+from billing.services.auditing import Actor, audit
 from billing.services.context import Context, moments
 from billing.services.messaging import NewMessage, Owed, give_links, queue
 from billing.subscriptions import SubscriptionState
@@ -17,7 +18,12 @@ class NothingToRenewError(ValueError):
 
 
 async def offer_renewal(
-    ctx: Context, subscription_reference: str, *, mail: bool = True, merchant_id: int | None = None
+    ctx: Context,
+    subscription_reference: str,
+    *,
+    mail: bool = True,
+    merchant_id: int | None = None,
+    actor: Actor | None = None,
 ) -> str:
     """Offer the customer to renew the subscription's profile, and return the address of the page.
 
@@ -47,6 +53,8 @@ async def offer_renewal(
         if mail:
             cause, context = f"ver_{verification.id}", {"verification_id": verification.id}
             await queue(session, [NewMessage(merchant.id, customer.id, cause, "renew", moment.now, context)])
+        about = {"customer": customer.reference, "subscription": subscription.reference}
+        await audit(ctx, session, [merchant.id], actor, "offer_renewal", f"pro_{profile.id}", **about)
         link = table(PayLink)
         mine = link.c.verification_id == verification.id
         return ctx.links.pay((await session.execute(select(link.c.id).where(mine))).scalar_one())

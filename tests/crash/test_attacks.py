@@ -55,7 +55,7 @@ async def test_a_run_aborted_while_a_page_is_being_written_charges_nobody(world:
     slow = DawdlingStore(url_of(world))
     page = asyncio.create_task(issue_page(seen_by(world, slow).ctx, scope))
     await world.until(slow.waits.is_set)
-    abort = asyncio.create_task(running.abort(world.ctx, scope.run_id, "wrong prices"))
+    abort = asyncio.create_task(world.say(running.abort_within, scope.run_id, "wrong prices"))
     await asyncio.wait([abort], timeout=0.3)
     slow.go_on.set()
     await asyncio.gather(page, abort)
@@ -78,7 +78,7 @@ async def test_a_run_aborted_while_a_failed_page_is_tried_row_by_row_invoices_no
     slow = HesitatingStore(url_of(world), at=3)
     page = asyncio.create_task(issue_page(seen_by(world, slow).ctx, scope))
     await world.until(slow.waits.is_set)
-    await running.abort(world.ctx, scope.run_id, "wrong prices")
+    await world.say(running.abort_within, scope.run_id, "wrong prices")
     slow.go_on.set()
     await page
     await slow.close()
@@ -243,7 +243,7 @@ async def test_a_run_aborted_before_it_tries_again_what_was_unsent_charges_nobod
     world.bank.default = approve
     world.next_day(1)
     scope = await world.begin_run()
-    await running.abort(world.ctx, scope.run_id, "wrong prices")
+    await world.say(running.abort_within, scope.run_id, "wrong prices")
     sent = len(world.bank.sent)
 
     moment = Moment("Europe/Vienna", world.clock.now())

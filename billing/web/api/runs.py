@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from datetime import date
 from typing import Annotated, Any, Final
 
@@ -14,7 +13,6 @@ from starlette.responses import Response
 
 from billing.models import Attempt, Decision, Invoice, Run, RunState, table
 from billing.services import running
-from billing.services.context import Context
 from billing.services.refusing import MissingError
 from billing.web.api.bodies import PLAIN, Amount, Given, Instant, Page, RunName, Shown, example, number_in
 from billing.web.api.calls import Answer, Call, Changing, Listing, Showing
@@ -43,7 +41,6 @@ _EXAMPLE: Final[dict[str, Any]] = {
 _DONE: Final[dict[str, Any]] = {"invoiced": 1221, "set_aside": 0, "attempts": {"approved": 10, "declined": 40}}
 
 RunPath = Annotated[RunName, Path()]
-Word = Callable[[Context, AsyncSession, int, str], Awaitable[Any]]
 
 
 class ShownLoad(Shown):
@@ -146,7 +143,7 @@ async def abort_run(call: Changing, run: RunPath, body: Why) -> Response:
     return await _say(call, run, running.abort_within, body.reason)
 
 
-async def _say(call: Call, name: str, word: Word, said: str) -> Response:
+async def _say(call: Call, name: str, word: running.Word, said: str) -> Response:
     number = number_in(name)
 
     async def effect(session: AsyncSession) -> Answer:

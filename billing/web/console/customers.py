@@ -160,11 +160,9 @@ async def renew_profile(desk: Seated, customer: Name, profile: Number) -> Respon
     if reference is None:
         raise ConflictError("no subscription is charged to this profile, so there is nothing to renew it for")
     try:
-        link = await offer_renewal(desk.ctx, reference, merchant_id=desk.merchant_id)
+        link = await offer_renewal(desk.ctx, reference, merchant_id=desk.merchant_id, actor=desk.actor)
     except NothingToRenewError as error:
         raise ConflictError(str(error)) from None
-    async with desk.ctx.store.write() as session:
-        await desk.note(session, "offer_renewal", f"pro_{profile}", customer=customer)
     crumb = (desk.url(f"/customers/{customer}"), customer)
     return desk.show("link.html", title="Link to renew the profile", link=link, crumb=crumb, is_mailed=True)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 from fastapi import Path
 from sqlalchemy import select
@@ -73,11 +73,8 @@ async def add_key(desk: Seated) -> Response:
 
     async def effect(session: AsyncSession, values: Values) -> None:
         scopes = [scope for scope in Scope if values[scope]]
-        key = await keying.make(
-            desk.ctx, session, desk.merchant_id, values["name"], scopes, days=values["days"] or None
-        )
-        await desk.note(session, "add_key", f"tk_{key.prefix}", name=values["name"], scopes=" ".join(scopes))
-        made.append(key)
+        about = (desk.ctx, session, desk.merchant_id, values["name"], scopes)
+        made.append(await keying.make(*about, days=values["days"] or None, actor=desk.actor))
 
     draft = await desk.attempt(_with_scope(_NEW.read(desk.typed)), effect)
     if draft.is_wrong:
@@ -104,12 +101,10 @@ async def rotate_key(desk: Seated, prefix: Prefix) -> Response:
     """Make a key like an old one, which goes on for a day, and show the new one, once."""
     async with desk.ctx.store.write() as session:
         try:
-            key = await keying.rotate(
-                desk.ctx, session, prefix, hours=ROTATED_ENDS_AFTER_H, merchant_id=desk.merchant_id
-            )
+            mine: dict[str, Any] = {"merchant_id": desk.merchant_id, "actor": desk.actor}
+            key = await keying.rotate(desk.ctx, session, prefix, hours=ROTATED_ENDS_AFTER_H, **mine)
         except KeyingError as error:
             raise MissingError(str(error)) from None
-        await desk.note(session, "rotate_key", f"tk_{prefix}", new=f"tk_{key.prefix}")
     return desk.show("key_shown.html", key=key, name="", hours=ROTATED_ENDS_AFTER_H)
 
 
@@ -118,10 +113,9 @@ async def revoke_key(desk: Seated, prefix: Prefix) -> Response:
     """Let a key open nothing any more."""
     async with desk.ctx.store.write() as session:
         try:
-            await keying.revoke(desk.ctx, session, prefix, merchant_id=desk.merchant_id)
+            await keying.revoke(desk.ctx, session, prefix, merchant_id=desk.merchant_id, actor=desk.actor)
         except KeyingError as error:
             raise MissingError(str(error)) from None
-        await desk.note(session, "revoke_key", f"tk_{prefix}")
     return desk.done("/keys", f"The key tk_{prefix} opens nothing any more.")
 
 

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Final
 
 from sqlalchemy import RowMapping, select
-from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.responses import Response
 
 from billing.models import OPEN_RUN_STATES, Role, Run, RunState, table
 from billing.services import running
 from billing.services.braking import brakes_of
-from billing.services.context import Context
 from billing.services.refusing import ConflictError, MissingError
 from billing.services.running import RunStateError, largest_recently, plan_in, start_within
 from billing.services.watching import (
@@ -36,7 +34,6 @@ from billing.web.console.gauges import LIMIT_AT, gauges_of
 router = Section("Runs", "/runs")
 
 _run = table(Run)
-Word = Callable[[Context, AsyncSession, int, str], Awaitable[Any]]
 
 WHY: Final = Form.of(
     Field("reason", "Why", hint="Kept with the run, for whoever asks later.", chars_max=500),
@@ -128,7 +125,7 @@ async def _start(desk: Desk, state: RunState, toast: str) -> Response:
     return desk.done(f"/runs/run_{row['id']}", toast)
 
 
-async def _say_why(desk: Desk, name: str, verb: str, word: Word, toast: str) -> Response:
+async def _say_why(desk: Desk, name: str, verb: str, word: running.Word, toast: str) -> Response:
     """Say a word that wants a reason; without one the question is asked again."""
     draft = WHY.read(desk.typed)
     if draft.is_wrong:
@@ -136,10 +133,10 @@ async def _say_why(desk: Desk, name: str, verb: str, word: Word, toast: str) -> 
     return await _say(desk, name, word, draft.values["reason"], toast)
 
 
-async def _say(desk: Desk, name: str, word: Word, said: str, toast: str) -> Response:
+async def _say(desk: Desk, name: str, word: running.Word, said: str, toast: str) -> Response:
     """Say a word on a run of the merchant; one that has moved on meanwhile is told as it is."""
     number = number_in(name)
-    verb = f"{word.__name__.removesuffix('_within')}_run"
+    verb = running.verb_of(word)
     try:
         async with desk.ctx.store.write() as session:
             await find_run(session, desk.merchant_id, number)

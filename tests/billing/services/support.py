@@ -78,6 +78,7 @@ from billing.services.invoicing import RunScope, issue_page
 from billing.services.messaging import Owed, give_links
 from billing.services.paying import Click, Opened, pay
 from billing.services.recovering import take_steps, try_unsent_again
+from billing.services.running import Word
 from billing.services.subscribing import Subscriber, enrol
 from billing.store import Store, after_s, insert_unless
 from billing.subscriptions import Collection
@@ -567,6 +568,11 @@ class World:
     async def states(self, of: Any) -> list[str]:
         """Return the states of all rows, in order."""
         return [str(row["state"]) for row in await self.rows(of)]
+
+    async def say(self, word: Word, run_id: int, said: str) -> Any:
+        """Let a person say a word on a run."""
+        async with self.store.write() as session:
+            return await word(self.ctx, session, run_id, said)
 
     async def tasks(self) -> list[tuple[str, str]]:
         """Return what people are asked, by kind and subject."""

@@ -100,7 +100,7 @@ async def test_what_is_handed_back_to_a_run_that_was_aborted_meanwhile_is_withdr
     await world.change(Run, 1, state="running")
     gate, night = await sending(world, 2)
 
-    assert await running.abort(world.ctx, 1, "the prices are wrong") == 1
+    assert await world.say(running.abort_within, 1, "the prices are wrong") == 1
     world.ctx.leaving.tell()
     gate.set()
     await night

@@ -211,7 +211,7 @@ async def test_a_run_that_was_let_go_on_finishes_and_writes_its_mails(world: Wor
     report = await world.run()
     assert await mailed(world) == []
 
-    await running.resume(world.ctx, report.run_id or 0, "Ida")
+    await world.say(running.resume_within, report.run_id or 0, "Ida")
     again = await world.run()
 
     assert (again.run_id, again.state, again.charged, again.declined) == (report.run_id, "finished", 2, 4)
@@ -227,7 +227,7 @@ async def test_an_aborted_run_withdraws_what_is_unsent_and_the_next_day_charges_
         world.bank.on(f"P{number}", decline())
     report = await world.run()
 
-    await running.abort(world.ctx, report.run_id or 0, "the gateway was down")
+    await world.say(running.abort_within, report.run_id or 0, "the gateway was down")
 
     assert await world.states(Attempt) == ["declined"] * 4 + ["withdrawn"] * 4
     assert await world.rows(ChargeRight) == []
@@ -245,7 +245,7 @@ async def test_an_aborted_run_withdraws_what_is_unsent_and_the_next_day_charges_
 async def test_a_paused_run_stops_issuing_too(world: World) -> None:
     await world.subscribe(3)
     scope = await world.begin_run()
-    await running.pause(world.ctx, scope.run_id, "let me look")
+    await world.say(running.pause_within, scope.run_id, "let me look")
 
     report = await world.run()
 
@@ -267,7 +267,7 @@ async def test_a_merchant_who_wants_to_approve_is_asked_before_anything_is_issue
     assert (report.state, report.invoiced) == ("planned", 0)
     assert run["plan"] == {"loads": {"bank EUR": {"charges": 2, "amount_minor": 2 * PRICE.minor}}, "links": 1}
     assert await world.rows(Invoice) == []
-    await running.approve(world.ctx, run["id"], "Ida")
+    await world.say(running.approve_within, run["id"], "Ida")
     again = await world.run()
     assert (again.run_id, again.state, again.charged) == (run["id"], "finished", 2)
 
@@ -279,7 +279,7 @@ async def test_a_run_can_be_planned_by_hand(world: World) -> None:
 
     assert planned.state == "planned"
     assert (await world.run()).state == "planned"
-    await running.approve(world.ctx, planned.run_id or 0, "Ida")
+    await world.say(running.approve_within, planned.run_id or 0, "Ida")
     assert (await world.run()).charged == 2
     assert await plan_all(world.ctx) == []
 
@@ -296,7 +296,7 @@ async def test_a_run_much_larger_than_others_waits_for_a_word(world: World) -> N
     assert (report.state, report.invoiced) == ("paused", 0)
     assert "33 charges, after 3 at most in recent runs" in report.stopped
     assert len(world.bank.sent) == 3
-    await running.resume(world.ctx, report.run_id or 0, "Ida")
+    await world.say(running.resume_within, report.run_id or 0, "Ida")
     assert (await world.run()).charged == 33
 
 
@@ -313,10 +313,10 @@ async def test_an_absolute_limit_holds_the_first_run(world: World) -> None:
 @pytest.mark.parametrize(
     ("verb", "state", "says"),
     [
-        (running.approve, "finished", "run 1 is finished: it does not wait for approval"),
-        (running.pause, "paused", "run 1 is paused: it is not running"),
-        (running.resume, "running", "run 1 is running: it is not paused"),
-        (running.abort, "aborted", "run 1 is aborted: it is over"),
+        (running.approve_within, "finished", "run 1 is finished: it does not wait for approval"),
+        (running.pause_within, "paused", "run 1 is paused: it is not running"),
+        (running.resume_within, "running", "run 1 is running: it is not paused"),
+        (running.abort_within, "aborted", "run 1 is aborted: it is over"),
     ],
 )
 async def test_a_word_that_does_not_fit_is_refused_and_changes_nothing(
@@ -327,9 +327,9 @@ async def test_a_word_that_does_not_fit_is_refused_and_changes_nothing(
     before = await the_run(world)
 
     with pytest.raises(running.RunStateError, match=says):
-        await verb(world.ctx, 1, "x")
+        await world.say(verb, 1, "x")
     with pytest.raises(running.RunStateError, match="there is no run 99"):
-        await verb(world.ctx, 99, "x")
+        await world.say(verb, 99, "x")
 
     assert await the_run(world) == before
 
