@@ -7,18 +7,25 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, RowMapping, Select, Table, func, or_, select
+from sqlalchemy import ColumnElement, RowMapping, Select, Table, exists, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from billing import invoices
 from billing.models import (
     Attempt,
     Customer,
+    Event,
     GatewayAccount,
     Invoice,
+    Message,
+    Notification,
     NumberSeries,
+    Operation,
     Plan,
+    Run,
     Subscription,
+    Task,
+    WebhookEndpoint,
     table,
 )
 
@@ -30,6 +37,19 @@ CHARS_MIN: Final = 2
 CHARS_MAX: Final = 100
 _ID: Final = re.compile(r"(cus|sub|inv|att)_(\d{1,18})")
 _DIGITS: Final = re.compile(r"\d{1,9}")
+
+_operation, _notification, _event = table(Operation), table(Notification), table(Event)
+_PAGED: Final = re.compile(r"(evt)_([0-9a-f]{32})|([a-z]+)_([0-9]{1,18})")
+# What nobody looks for but by its id: how its owner is found, and the column that the id is in.
+_BY_ID: Final[dict[str, tuple[Any, ColumnElement[int], ColumnElement[Any]]]] = {
+    "run": (table(Run), table(Run).c.merchant_id, table(Run).c.id),
+    "op": (_operation.join(_attempt), _attempt.c.merchant_id, _operation.c.id),
+    "task": (table(Task), table(Task).c.merchant_id, table(Task).c.id),
+    "not": (_notification.join(_account), _account.c.merchant_id, _notification.c.id),
+    "msg": (table(Message), table(Message).c.merchant_id, table(Message).c.id),
+    "hook": (table(WebhookEndpoint), table(WebhookEndpoint).c.merchant_id, table(WebhookEndpoint).c.id),
+    "evt": (_event, _event.c.merchant_id, _event.c.uid),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +87,17 @@ class Finds:
 
     def __bool__(self) -> bool:
         return any(getattr(self, kind).rows for kind in self.__slots__)
+
+
+async def is_id(session: AsyncSession, merchant_id: int, text: str) -> bool:
+    """Answer whether a text is the id of something of the merchant's that has no other name, such as `op_3`."""
+    match = _PAGED.fullmatch(text)
+    if match is None or (match[1] or match[3]) not in _BY_ID:
+        return False
+    of, owner, column = _BY_ID[match[1] or match[3]]
+    wanted = text if match[1] else int(match[4])
+    there = select(exists().select_from(of).where(owner == merchant_id, column == wanted))
+    return bool((await session.execute(there)).scalar())
 
 
 async def find(session: AsyncSession, merchant_id: int, text: str) -> Finds:

@@ -56,11 +56,11 @@ class Seat:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Some rows of a long list, and the address of those that follow."""
+    """Some rows of a long list, and the addresses of those that follow and, unless they are here, of the newest."""
 
     rows: Sequence[RowMapping]
     following: str = ""
-    is_first: bool = True
+    newest: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,16 +223,18 @@ def _is_safe(ctx: Context) -> bool:
 async def part_of(
     desk: Desk, session: AsyncSession, query: Select[Any], id_column: ColumnElement[int], size: int = PART
 ) -> Part:
-    """Return the part of a list, newest first, that the address asks for by `before`: nothing is missed or twice."""
+    """Return the part of a list, newest first, that the address asks for by `before`: nothing is missed or twice.
+
+    Whatever else the address asks for is asked for by the parts before and after it as well.
+    """
     before = desk.asked("before")
     if before.isascii() and before.isdigit() and len(before) < 19:
         query = query.where(id_column < int(before))
     rows = (await session.execute(query.order_by(id_column.desc()).limit(size + 1))).mappings().all()
-    shown = rows[:size]
-    if len(rows) <= size:
-        return Part(shown, "", not before)
-    url = desk.request.url.include_query_params(before=shown[-1][id_column])
-    return Part(shown, f"{url.path}?{url.query}", not before)
+    shown, here = rows[:size], desk.request.url
+    following = here.include_query_params(before=shown[-1][id_column]) if len(rows) > size else None
+    newest = here.remove_query_params("before") if before else None
+    return Part(shown, *(f"{url.path}?{url.query}" if url else "" for url in (following, newest)))
 
 
 def _desk(request: Request) -> Desk:

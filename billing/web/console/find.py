@@ -7,10 +7,10 @@ from typing import Final
 from starlette.responses import Response
 
 from billing.models import Role
-from billing.services.finding import CHARS_MAX, CHARS_MIN, Finds, find
+from billing.services.finding import CHARS_MAX, CHARS_MIN, Finds, find, is_id
 from billing.web.console.desk import Seated
 from billing.web.console.gate import Section
-from billing.web.console.runs import number_in
+from billing.web.console.places import place_of
 
 router = Section()
 
@@ -28,9 +28,9 @@ PAGES: Final = {
 async def find_anything(desk: Seated) -> Response:
     """Show what fits what was typed; the one thing that was named whole is gone to at once."""
     text = desk.asked("q")[:CHARS_MAX]
-    if text.startswith("run_"):
-        return desk.done(f"/runs/run_{number_in(text)}")
     async with desk.ctx.store.read() as session:
+        if await is_id(session, desk.merchant_id, text):
+            return desk.done(place_of(text))
         finds: Finds = await find(session, desk.merchant_id, text)
     only = finds.only_exact()
     if only is not None:

@@ -5,8 +5,12 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import text
 
-from billing.models import Attempt, Customer, Invoice, table
-from tests.billing.services.support import World, counted
+from billing.events import EventType
+from billing.models import Attempt, Customer, Event, Invoice, table
+from billing.services.refunding import give_back
+from billing.services.tasking import NewTask, raise_tasks
+from tests.billing.services.story import subscribed
+from tests.billing.services.support import World, by_link, counted
 from tests.billing.web.console.support import Browser
 
 
@@ -36,9 +40,38 @@ async def test_what_is_named_whole_is_gone_to_at_once(world: World, admin: Brows
         attempt["gateway_id"]: f"/attempts/{attempt['key']}",
         "att_1": f"/attempts/{attempt['key']}",
         "run_1": "/runs/run_1",
+        "msg_1": "/mails/msg_1",
         "team": "/plans/team",
     }.items():
         assert await lead(admin, typed) == where, typed
+
+
+async def test_what_has_no_name_but_its_id_is_gone_to_at_once(world: World, admin: Browser) -> None:
+    await subscribed(world, EventType.INVOICE_PAID)
+    await world.subscribe(1, **by_link(1))
+    await world.run()
+    await world.pay(await world.link_to())
+    await world.hear(world.bank.customer_pays((await world.rows(table(Attempt)))[0]["key"]))
+    await give_back(world.ctx, "att_1", "1.00")
+    async with world.store.write() as session:
+        task = NewTask(world.merchant_id, "unpaid", "inv_1", "it is not paid")
+        await raise_tasks(session, [task], world.ctx.clock.now())
+    event = (await world.rows(Event))[0]["uid"]
+    for typed, where in {
+        "op_1": "/doubts/op_1",
+        "task_1": "/tasks/task_1",
+        "not_1": "/notifications/not_1",
+        "msg_1": "/mails/msg_1",
+        "hook_1": "/webhooks/hook_1",
+        event: f"/webhooks/events/{event}",
+    }.items():
+        assert await lead(admin, typed) == where, typed
+        await admin.get(f"/nordlicht{where}")
+
+
+@pytest.mark.parametrize("typed", ["op_9", "task_9", "not_9", "msg_9", "run_9", "hook_9", f"evt_{'0' * 32}", "xyz_1"])
+async def test_an_id_that_nothing_has_finds_nothing(lite_admin: Browser, typed: str) -> None:
+    assert "Nothing found" in await lite_admin.get(f"/nordlicht/find?q={typed}")
 
 
 @pytest.mark.parametrize("typed", ["Ötz", "ötz", "öTZ", "Ötztaler Wolle"])
@@ -74,7 +107,7 @@ async def test_nothing_of_another_merchant_is_found(world: World, admin: Browser
     await other.subscribe(1)
     await other.run()
     attempt = (await world.rows(table(Attempt)))[0]
-    for typed in ("Customer", "K1", "inv_1", "att_1", "cus_1", attempt["key"], attempt["gateway_id"]):
+    for typed in ("Customer", "K1", "inv_1", "att_1", "cus_1", "run_2", "msg_1", attempt["key"], attempt["gateway_id"]):
         assert "Nothing found" in await admin.get(f"/nordlicht/find?q={typed}"), typed
 
 
