@@ -17,6 +17,7 @@ from billing.services.recalling import leave_room
 from billing.store import Store
 from billing.vault import Vault
 from billing.web.api.shapes import show_things
+from billing.web.console.app import doors
 from billing.webhooks import Courier
 from gateways.registry import KINDS, open_gateway
 from gateways.transport import Redaction
@@ -47,6 +48,7 @@ async def open_context(
         clock=clock or SystemClock(),
         shows=show_things,
         webhooks_to_private=settings.webhooks_to_private_addresses,
+        doors=doors(),
         lease_s=settings.lease_s,
         in_flight_max=settings.in_flight_max,
         ask_first=bool(settings.restored),

@@ -85,7 +85,7 @@ class Context:
     gateway is asked about each before it is sent. `backup_at` is when the backup was made, if that is known.
     Whoever claims work looks at `leaving` first.
     `shows` is the web's way to show things, which services only pass on; with `webhooks_to_private` an endpoint
-    may be anywhere.
+    may be anywhere. `doors` are words that no merchant can be called, because pages of the console are found by them.
     """
 
     store: Store
@@ -95,6 +95,7 @@ class Context:
     clock: Clock
     shows: Shows
     webhooks_to_private: bool = False
+    doors: Collection[str] = ()
     ladder: Ladder = DEFAULT_LADDER
     lease_s: int = 120
     in_flight_max: int = 250

@@ -93,7 +93,7 @@ async def found(ctx: Context, facts: MerchantFacts, *, connect: bool = False, ac
     for account in facts.accounts:
         await _check(ctx, account, connect=connect or account.reference in stopped)
     async with ctx.store.write() as session:
-        merchant = await _merchant(session, facts)
+        merchant = await _merchant(ctx, session, facts)
         for account in facts.accounts:
             await _account(ctx, session, merchant.id, account)
         for plan in facts.plans:
@@ -104,9 +104,12 @@ async def found(ctx: Context, facts: MerchantFacts, *, connect: bool = False, ac
         return merchant.id
 
 
-async def enter(session: AsyncSession, facts: MerchantFacts) -> int:
-    """Create a merchant, as yet without gateway accounts and plans, in a transaction of the caller's; return its id."""
-    return (await _merchant(session, facts)).id
+async def enter(ctx: Context, session: AsyncSession, facts: MerchantFacts) -> int:
+    """Create a merchant, as yet without gateway accounts and plans, in a transaction of the caller's; return its id.
+
+    Raises `SetupError` for a reference that no merchant can have.
+    """
+    return (await _merchant(ctx, session, facts)).id
 
 
 async def give_clock(ctx: Context, merchant_reference: str, clock: TestClock) -> None:
@@ -149,10 +152,12 @@ async def _find(session: AsyncSession, model: Any, **where: Any) -> Any:
     return (await session.execute(query)).scalar_one_or_none()
 
 
-async def _merchant(session: AsyncSession, facts: MerchantFacts) -> Merchant:
+async def _merchant(ctx: Context, session: AsyncSession, facts: MerchantFacts) -> Merchant:
     merchant = await _find(session, Merchant, reference=facts.reference)
     values = {name: value for name, value in asdict(facts).items() if name not in {"accounts", "plans"}}
     if merchant is None:
+        if facts.reference in ctx.doors:
+            raise SetupError(f"no merchant can be called {facts.reference!r}: pages of the console are found by that")
         merchant = Merchant(**{name: value for name, value in values.items() if value != ""})
         session.add(merchant)
     for name, value in values.items():

@@ -310,3 +310,9 @@ def test_a_future_day_is_refused_for_a_live_merchant_only(lite: Shell) -> None:
     for command in ("run", "dun"):
         said = lite(command, "--on", "2091-01-01").refusal
         assert said == "turnus: 2091-01-01 is in the future, and merchant 'gym' is live"
+
+
+def test_a_merchant_cannot_be_called_like_a_page_of_the_console(lite: Shell) -> None:
+    text = setup_text({"endpoint": "http://127.0.0.1:9/x"}).replace('reference = "gym"', 'reference = "sign-in"')
+    said = lite("setup", lite.write("merchant.toml", text)).refusal
+    assert said == "turnus: no merchant can be called 'sign-in': pages of the console are found by that"

@@ -9,6 +9,7 @@ from typing import Any, Final
 import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.middleware.base import RequestResponseEndpoint
 from starlette.responses import HTMLResponse, RedirectResponse, Response
@@ -82,6 +83,12 @@ def create_console(ctx: Context) -> FastAPI:
 def sections() -> tuple[Section, ...]:
     """Return the sections in the order of the navigation."""
     return tuple(module.router for module in SECTIONS)
+
+
+def doors() -> frozenset[str]:
+    """Return the words with which addresses of pages begin that belong to no merchant."""
+    paths = [route.path for module in DOORS for route in module.router.routes if isinstance(route, APIRoute)]
+    return frozenset(path.split("/")[1] for path in paths) - {""}
 
 
 async def _guard(request: Request, call_next: RequestResponseEndpoint) -> Response:

@@ -13,8 +13,8 @@ from starlette.responses import Response
 
 from billing.models import Merchant, table
 from billing.services import admitting, staffing
-from billing.services.founding import MerchantFacts, enter
-from billing.services.refusing import MissingError
+from billing.services.founding import MerchantFacts, SetupError, enter
+from billing.services.refusing import MissingError, UnfitError
 from billing.web.console.desk import ROOT, Desk, Seated
 from billing.web.console.forms import Draft, Field, Form, Values, currency, email, matching, options, time_zone
 from billing.web.console.gate import SESSION, Open, Section
@@ -84,7 +84,7 @@ async def set_up(desk: Seated) -> Response:
     async def effect(session: AsyncSession, values: Values) -> None:
         nonlocal token
         if "legal_name" in values:
-            await enter(session, _facts(values))
+            await _enter(desk, session, values)
         person = staffing.Person(values["email"], values["name"])
         user_id = await staffing.make_first_admin(desk.ctx, session, person, hashed)
         token = await admitting.begin(desk.ctx, session, user_id, desk.address)
@@ -95,6 +95,13 @@ async def set_up(desk: Seated) -> Response:
     answer = desk.go(f"{ROOT}/", "Turnus is set up, and you are its admin.")
     desk.set_cookie(answer, SESSION, token, int(admitting.LASTS.total_seconds()))
     return answer
+
+
+async def _enter(desk: Desk, session: AsyncSession, values: Values) -> None:
+    try:
+        await enter(desk.ctx, session, _facts(values))
+    except SetupError as error:
+        raise UnfitError("legal_name", str(error)) from None
 
 
 async def _form(desk: Desk, token: str) -> Form:

@@ -119,3 +119,13 @@ async def test_a_setup_that_is_to_be_checked_changes_nothing_where_the_gateway_r
     world.bank.broken = ""
     await found(world.ctx, facts(name="Renamed"), connect=True)
     assert (await world.rows(Merchant))[0]["name"] == "Renamed"
+
+
+async def test_no_new_merchant_is_called_like_a_page_of_the_console_and_an_old_one_can_still_be_changed(
+    world: World,
+) -> None:
+    barred = replace(world.ctx, doors={"account", "nordlicht"})
+    with pytest.raises(SetupError, match="no merchant can be called 'account': pages of the console"):
+        await found(barred, facts(reference="account", number_prefix="AC"))
+    assert [row["reference"] for row in await world.rows(Merchant)] == ["nordlicht"]
+    assert await found(barred, facts(name="Nordlicht, the old one")) == world.merchant_id

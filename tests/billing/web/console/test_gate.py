@@ -12,7 +12,7 @@ from fastapi.routing import APIRoute
 from billing.models import ConsoleSession, Event, GatewayAccount, Plan, Price, Role, metadata, table
 from billing.services.listening import find_endpoint, try_out
 from billing.web.app import create_app
-from billing.web.console.app import DOORS, SECTIONS, create_console
+from billing.web.console.app import DOORS, SECTIONS, create_console, doors
 from billing.web.console.gate import Open, safe_next
 from tests.billing.services.story import subscribed
 from tests.billing.services.support import World
@@ -53,6 +53,12 @@ def test_no_route_of_the_application_was_declared_another_way() -> None:
     declared = [route for module in (*DOORS, *SECTIONS) for route in module.router.routes]
     assert all(isinstance(route, APIRoute) for route in declared)
     assert len(declared) == len(ROUTES)
+
+
+def test_no_page_without_a_merchant_begins_with_what_a_merchant_could_be_called() -> None:
+    first = {route.path.split("/")[1] for route in set(ROUTES) - set(OF_MERCHANTS)} - {""}
+    assert first == doors() == {"account", "password", "second-factor", "set-up", "sign-in", "sign-out"}
+    assert not any("{" in word for word in first)
 
 
 @pytest.mark.parametrize("route", [r for r in ROUTES if r.need is not Open.ANYBODY], ids=str)

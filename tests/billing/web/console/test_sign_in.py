@@ -21,6 +21,7 @@ from billing.models import (
     table,
 )
 from billing.services.staffing import password_url, set_up_url
+from billing.web.console.app import doors
 from tests.billing.services.support import World
 from tests.billing.web.console.support import (
     PASSWORD,
@@ -172,7 +173,7 @@ async def test_where_nobody_sells_yet_the_set_up_asks_who_does(lite: World) -> N
     async with lite.store.write() as session:
         for model in (Price, Plan, GatewayAccount, NumberSeries, Merchant):
             await session.execute(delete(table(model)))
-    who = browser(whole_app(lite), lite)
+    who = browser(whole_app(lite.with_context(doors=doors())), lite)
     url = set_up_url(lite.ctx).removeprefix(f"{PUBLIC}/console")
     csrf = csrf_in(await who.get(url))
     typed = {"csrf": csrf, "token": url.rpartition("=")[2], "name": "Anna", "email": "anna@example.net"}
@@ -186,6 +187,10 @@ async def test_where_nobody_sells_yet_the_set_up_asks_who_does(lite: World) -> N
     assert 'value="Müller &amp; Söhne GmbH"' in answer.text
     assert await lite.rows(User) == await lite.rows(Merchant) == []
     typed |= {"country": "at", "currency": "chf", "timezone": "Europe/Zurich", "number_prefix": "MS", "mail_from": ""}
+    hidden = await who.http.post("/console/set-up", data=typed | {"legal_name": "Account!"})
+    assert hidden.status_code == 422
+    assert "pages of the console are found by that" in hidden.text.partition('id="f-legal_name-error">')[2][:200]
+    assert await lite.rows(User) == await lite.rows(Merchant) == []
     assert (await who.http.post("/console/set-up", data=typed)).status_code == 303
     [merchant] = await lite.rows(Merchant)
     told = {
