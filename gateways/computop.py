@@ -19,8 +19,6 @@ from collections.abc import Mapping
 from typing import Final
 from urllib.parse import urlencode
 
-import httpx
-
 from billing.gateway import (
     Abilities,
     AfterNothing,
@@ -54,7 +52,7 @@ from gateways import computop_requests as requests
 from gateways.computop_codes import UNKNOWN_PAYMENT
 from gateways.computop_settings import Settings, read_settings
 from gateways.computop_wire import CHARSET, Envelope, Reply, UnreadableError
-from gateways.transport import Answer, Limits, Redaction, Transport
+from gateways.transport import Answer, Limits, Network, Redaction, Transport
 
 REPEATABLE_S: Final = 300 * 86400
 """For so long the same request under the same key cannot pay twice: Computop keeps a ReqId for twelve months."""
@@ -72,7 +70,7 @@ REDACTED: Final = frozenset(
 _HEADERS: Final = {"Content-Type": "application/x-www-form-urlencoded", "Accept-Encoding": "identity"}
 
 
-def open_account(credentials: Mapping[str, str], network: httpx.AsyncBaseTransport | None = None) -> Computop:
+def open_account(credentials: Mapping[str, str], network: Network | None = None) -> Computop:
     """Return the gateway for one account; raise `ConfigurationError` naming what is wrong with its settings."""
     return Computop(read_settings(credentials), network)
 
@@ -80,7 +78,7 @@ def open_account(credentials: Mapping[str, str], network: httpx.AsyncBaseTranspo
 class Computop:
     """One merchant's account at Computop."""
 
-    def __init__(self, settings: Settings, network: httpx.AsyncBaseTransport | None = None) -> None:
+    def __init__(self, settings: Settings, network: Network | None = None) -> None:
         self.abilities = _abilities(settings)
         self._settings = settings
         redaction = Redaction(REDACTED, (settings.encryption_password, settings.hmac_password))

@@ -23,8 +23,6 @@ from datetime import date
 from types import MappingProxyType
 from typing import Final
 
-import httpx
-
 from billing.gateway import (
     Abilities,
     AfterNothing,
@@ -59,7 +57,7 @@ from gateways.mpay24_codes import WAYS, kind, language, said_no
 from gateways.mpay24_methods import STORABLE, Method, check_payer, members, method_named
 from gateways.mpay24_settings import Settings, read_settings
 from gateways.mpay24_soap import Reply, encode, prepare, read, typed
-from gateways.transport import Answer, Limits, Redaction, Transport
+from gateways.transport import Answer, Limits, Network, Redaction, Transport
 
 QUESTIONS_MAX: Final = 3
 """TransactionStatus may be asked so often about one transaction (docs.mpay24.com/docs/payment-notification)."""
@@ -77,7 +75,7 @@ REDACTED: Final = frozenset(
 """Fields no log shows: means of payment, personal data, and addresses that carry a secret of ours or of the page."""
 
 
-def open_account(credentials: Mapping[str, str], network: httpx.AsyncBaseTransport | None = None) -> Mpay24:
+def open_account(credentials: Mapping[str, str], network: Network | None = None) -> Mpay24:
     """Return the gateway for one account; raise `ConfigurationError` naming what is wrong with its settings."""
     return Mpay24(read_settings(credentials), network)
 
@@ -85,7 +83,7 @@ def open_account(credentials: Mapping[str, str], network: httpx.AsyncBaseTranspo
 class Mpay24:
     """One merchant's account at mPAY24."""
 
-    def __init__(self, settings: Settings, network: httpx.AsyncBaseTransport | None = None) -> None:
+    def __init__(self, settings: Settings, network: Network | None = None) -> None:
         prepare()
         self.abilities = _abilities(settings)
         self._settings = settings

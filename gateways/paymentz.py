@@ -20,8 +20,6 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Final
 
-import httpx
-
 from billing.gateway import (
     Abilities,
     AfterNothing,
@@ -56,7 +54,7 @@ from gateways.paymentz_answers import Given, Silence
 from gateways.paymentz_settings import Settings, read_settings
 from gateways.paymentz_token import Tokens
 from gateways.paymentz_wire import Reply, Wire
-from gateways.transport import Limits, Redaction, Transport
+from gateways.transport import Limits, Network, Redaction, Transport
 
 WAYS: Final = ("card",)
 
@@ -73,7 +71,7 @@ REDACTED: Final = frozenset(
 
 def open_account(
     credentials: Mapping[str, str],
-    network: httpx.AsyncBaseTransport | None = None,
+    network: Network | None = None,
     *,
     monotonic: Callable[[], float] = time.monotonic,
 ) -> Paymentz:
@@ -87,9 +85,7 @@ def open_account(
 class Paymentz:
     """One merchant's account at one brand of PaymentZ."""
 
-    def __init__(
-        self, settings: Settings, monotonic: Callable[[], float], network: httpx.AsyncBaseTransport | None = None
-    ) -> None:
+    def __init__(self, settings: Settings, monotonic: Callable[[], float], network: Network | None = None) -> None:
         self.abilities = _abilities(settings)
         self._settings = settings
         self._redaction = Redaction(REDACTED, (settings.secret_key,))

@@ -22,8 +22,6 @@ from datetime import datetime
 from typing import Final
 from urllib.parse import urlsplit
 
-import httpx
-
 from billing.gateway import (
     Abilities,
     AfterNothing,
@@ -58,7 +56,7 @@ from gateways.payone_codes import BRANDS, Kind, locale
 from gateways.payone_json import Reply, UnreadableError, read
 from gateways.payone_settings import Settings, read_settings
 from gateways.payone_signing import authorization, http_date
-from gateways.transport import Answer, Limits, Redaction, Transport
+from gateways.transport import Answer, Limits, Network, Redaction, Transport
 
 REPEATABLE_S: Final = 23 * 3600
 """For so long after sending, the same request under the same key is a question and not a second payment.
@@ -83,7 +81,7 @@ REDACTED: Final = frozenset(
 
 
 def open_account(
-    credentials: Mapping[str, str], network: httpx.AsyncBaseTransport | None = None, *, now: Callable[[], datetime]
+    credentials: Mapping[str, str], network: Network | None = None, *, now: Callable[[], datetime]
 ) -> Payone:
     """Return the gateway for one account; raise `ConfigurationError` naming what is wrong with its settings.
 
@@ -95,9 +93,7 @@ def open_account(
 class Payone:
     """One merchant's account at PAYONE."""
 
-    def __init__(
-        self, settings: Settings, now: Callable[[], datetime], network: httpx.AsyncBaseTransport | None = None
-    ) -> None:
+    def __init__(self, settings: Settings, now: Callable[[], datetime], network: Network | None = None) -> None:
         self.abilities = _abilities(settings)
         self._settings = settings
         self._now = now

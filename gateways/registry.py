@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Final, Protocol
 
-import httpx
-
 from billing.clock import SystemClock
 from billing.gateway import ConfigurationError, Gateway, GatewayKind, Setting
 from gateways import (
@@ -20,12 +18,13 @@ from gateways import (
     payone,
     payone_settings,
 )
+from gateways.transport import Network
 
 
 class OpenAccount(Protocol):
     """Opens one account at a gateway, on the network or on what stands in for it."""
 
-    def __call__(self, credentials: Mapping[str, str], network: httpx.AsyncBaseTransport | None = None) -> Gateway:
+    def __call__(self, credentials: Mapping[str, str], network: Network | None = None) -> Gateway:
         """Return the gateway, or raise `ConfigurationError` naming what is wrong with the credentials."""
         ...
 
@@ -39,7 +38,7 @@ GATEWAYS: Final[Mapping[str, OpenAccount]] = {
 """A gateway that signs dates is given the machine's own clock, which no test clock moves."""
 
 
-def open_gateway(name: str, credentials: Mapping[str, str], network: httpx.AsyncBaseTransport | None = None) -> Gateway:
+def open_gateway(name: str, credentials: Mapping[str, str], network: Network | None = None) -> Gateway:
     """Return the named gateway for one account; raise `ConfigurationError` if there is none of that name."""
     if name not in GATEWAYS:
         raise ConfigurationError(f"there is no gateway {name!r}; there is {', '.join(sorted(GATEWAYS))}")

@@ -11,18 +11,22 @@ from __future__ import annotations
 import asyncio
 import base64
 import re
+import socket
 import ssl
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from errno import EACCES
 from functools import cache
 from http.cookiejar import CookieJar, DefaultCookiePolicy
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Final
 from urllib.parse import quote, quote_plus, urlsplit
 
 import aiohttp
 import httpx
 import structlog
+from aiohttp.abc import AbstractResolver, ResolveResult
 from httpx_aiohttp import AiohttpTransport
 
 from billing.gateway import NotSent, Unknown
@@ -157,11 +161,52 @@ def _trusted() -> ssl.SSLContext:
     return httpx.create_ssl_context()
 
 
-def _carrier(limits: Limits) -> AiohttpTransport:
-    """Return the carrier; its connections are made when the first request needs one."""
+Reaches = Callable[[IPv4Address | IPv6Address], bool]
+Network = httpx.AsyncBaseTransport | Callable[[Limits], httpx.AsyncBaseTransport]
+"""What carries requests: one thing for all, or what is made for the limits of an account."""
+
+
+class JudgedNames(AbstractResolver):
+    """Resolves names, and leads to no address of which `reaches` says that it must not be connected to.
+
+    A number, or a name without a dot such as `localhost`, was judged when it was written down, and leads where it
+    leads. What a name on the internet leads to may be another place each time.
+    """
+
+    def __init__(self, reaches: Reaches, resolver: AbstractResolver | None = None) -> None:
+        self._reaches = reaches
+        self._resolver = resolver or aiohttp.ThreadedResolver()
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        """Return the addresses of a name that may be reached; raise `OSError` where there is none."""
+        found = await self._resolver.resolve(host, port, family)
+        good = [each for each in found if "." not in host.strip(".") or self._reaches(ip_address(each["host"]))]
+        if not good:
+            raise OSError(EACCES, f"{host} leads to an address that is not public")
+        return good
+
+    async def close(self) -> None:
+        """Let go of what resolves."""
+        await self._resolver.close()
+
+
+def carrier(
+    limits: Limits, reaches: Reaches | None = None, resolver: AbstractResolver | None = None
+) -> AiohttpTransport:
+    """Return the carrier; its connections are made when the first request needs one.
+
+    With `reaches` names lead nowhere else; `resolver` replaces the system's in tests.
+    """
 
     def session() -> aiohttp.ClientSession:
-        connector = aiohttp.TCPConnector(limit=limits.in_flight_max, keepalive_timeout=limits.idle_s, ssl=_trusted())
+        connector = aiohttp.TCPConnector(
+            limit=limits.in_flight_max,
+            keepalive_timeout=limits.idle_s,
+            ssl=_trusted(),
+            resolver=JudgedNames(reaches, resolver) if reaches is not None else resolver,
+        )
         return aiohttp.ClientSession(
             connector=connector, cookie_jar=aiohttp.DummyCookieJar(), middlewares=(_never_again,), trust_env=False
         )
@@ -172,7 +217,8 @@ def _carrier(limits: Limits) -> AiohttpTransport:
 class Transport:
     """Carries one gateway account's requests, each of them once.
 
-    `network` replaces the real one in tests: any httpx transport, such as `httpx.MockTransport`.
+    `network` replaces the real one: by any httpx transport, such as `httpx.MockTransport` in tests, or by one that is
+    made for the limits.
     """
 
     def __init__(
@@ -180,13 +226,13 @@ class Transport:
         gateway: str,
         limits: Limits,
         redaction: Redaction,
-        network: httpx.AsyncBaseTransport | None = None,
+        network: Network | None = None,
     ) -> None:
         self.redaction = redaction
         self._limits = limits
         self._log = structlog.get_logger("gateways.exchange").bind(gateway=gateway)
         self._client = httpx.AsyncClient(
-            transport=network or _carrier(limits),
+            transport=network if isinstance(network, httpx.AsyncBaseTransport) else (network or carrier)(limits),
             timeout=httpx.Timeout(
                 connect=limits.connect_s, read=limits.total_s, write=limits.total_s, pool=limits.total_s / 2
             ),

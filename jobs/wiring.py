@@ -18,9 +18,9 @@ from billing.store import Store
 from billing.vault import Vault
 from billing.web.api.shapes import show_things
 from billing.web.console.app import doors
-from billing.webhooks import Courier
+from billing.webhooks import Courier, is_public
 from gateways.registry import KINDS, open_gateway
-from gateways.transport import Redaction
+from gateways.transport import Network, Redaction, carrier
 from jobs.logbook import Redactor
 from jobs.metrics import Metrics, timed
 from jobs.settings import Settings
@@ -40,7 +40,7 @@ async def open_context(
         vault=vault,
         links=Links(vault, settings.public_url),
         gateways=Gateways(
-            partial(_open, redactor or Redactor(), metrics),
+            partial(_open, redactor or Redactor(), metrics, _network(settings)),
             vault,
             KINDS,
             private=settings.gateways_at_private_addresses,
@@ -64,9 +64,16 @@ async def open_context(
         await context.store.close()
 
 
-def _open(redactor: Redactor, metrics: Metrics | None, name: str, credentials: Mapping[str, str]) -> Gateway:
+def _network(settings: Settings) -> Network | None:
+    """Return what carries requests to gateways: to public addresses alone, unless others are allowed."""
+    return None if settings.gateways_at_private_addresses else partial(carrier, reaches=is_public)
+
+
+def _open(
+    redactor: Redactor, metrics: Metrics | None, network: Network | None, name: str, credentials: Mapping[str, str]
+) -> Gateway:
     redactor.learn_credentials(credentials)
-    gateway = open_gateway(name, credentials)
+    gateway = open_gateway(name, credentials, network)
     return gateway if metrics is None else timed(gateway, name, metrics)
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -12,7 +13,9 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from billing.gateway import NotSent, Unknown
-from gateways.transport import MASK, Answer, Limits, Redaction, Transport
+from billing.webhooks import is_public
+from gateways.transport import MASK, Answer, JudgedNames, Limits, Network, Redaction, Transport, carrier
+from tests.billing.test_webhooks import Names
 from tests.gateways.sockets import Line, Server, refusing, serving, untrusted_tls
 
 QUICK = Limits(total_s=2.0, connect_s=0.5, idle_s=1.0)
@@ -20,7 +23,7 @@ BODY = b"<pay>4444333322221111</pay>"
 
 
 @asynccontextmanager
-async def opened(limits: Limits = QUICK, network: httpx.AsyncBaseTransport | None = None) -> AsyncIterator[Transport]:
+async def opened(limits: Limits = QUICK, network: Network | None = None) -> AsyncIterator[Transport]:
     transport = Transport("test", limits, Redaction(frozenset({"pay"}), ("se&cret",)), network)
     try:
         yield transport
@@ -399,3 +402,41 @@ async def test_a_hidden_part_of_an_address_is_sent_and_not_logged() -> None:
     assert asked == ["/tokens/tok-1/pay"]
     exchange = next(entry for entry in logs if entry["event"] == "exchange")
     assert exchange["address"] == f"gateway.example/tokens/{MASK}/pay"
+
+
+# --- where names may lead ---------------------------------------------------------------------
+
+
+async def fine(line: Line) -> None:
+    await line.request()
+    await line.say(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+
+
+@pytest.mark.parametrize("leads_to", ["127.0.0.1", "::1", "10.1.2.3", "169.254.169.254", "::ffff:127.0.0.1"])
+async def test_a_name_that_leads_inside_is_not_connected_to_and_nothing_was_sent(leads_to: str) -> None:
+    async with serving(fine) as server:
+        network = partial(carrier, reaches=is_public, resolver=Names(*[leads_to] * 3))
+        async with opened(network=network) as transport:
+            result = await transport.send("POST", server.address.replace("127.0.0.1", "gateway.example"), {}, BODY)
+    assert isinstance(result, NotSent)
+    assert server.connections == 0
+
+
+async def test_places_that_were_judged_when_they_were_written_down_are_connected_to() -> None:
+    async with serving(fine) as server:
+        for host, names in (("127.0.0.1", Names()), ("localhost", Names("127.0.0.1"))):
+            async with opened(network=partial(carrier, reaches=is_public, resolver=names)) as transport:
+                result = await transport.send("POST", server.address.replace("127.0.0.1", host), {}, BODY)
+            assert isinstance(result, Answer), result
+
+
+async def test_where_private_addresses_are_allowed_a_name_leads_anywhere() -> None:
+    async with serving(fine) as server, opened(network=partial(carrier, resolver=Names("127.0.0.1"))) as transport:
+        result = await transport.send("POST", server.address.replace("127.0.0.1", "gateway.example"), {}, BODY)
+    assert isinstance(result, Answer)
+
+
+async def test_of_what_a_name_leads_to_only_what_is_public_is_left() -> None:
+    names = JudgedNames(is_public, Names("10.0.0.1 192.0.2.1 93.184.216.34"))
+    assert [each["host"] for each in await names.resolve("gateway.example", 443)] == ["93.184.216.34"]
+    await names.close()
