@@ -19,6 +19,7 @@ class Scope(StrEnum):
     READ = "read"
     WRITE = "write"
     REFUND = "refund"
+    SETUP = "setup"
 
 
 def write_scopes(scopes: set[Scope]) -> str:
@@ -31,7 +32,9 @@ def read_scopes(stored: str) -> frozenset[Scope]:
     return frozenset(map(Scope, stored.split()))
 
 
-SCOPE_SETS: Final = tuple(write_scopes(set(some)) for size in (1, 2, 3) for some in combinations(Scope, size))
+SCOPE_SETS: Final = tuple(
+    write_scopes(set(some)) for size in range(1, len(Scope) + 1) for some in combinations(Scope, size)
+)
 
 
 class ApiKey(Row, table=True):

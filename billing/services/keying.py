@@ -80,7 +80,7 @@ async def make(
 ) -> NewKey:
     """Make a key like `make_key`, in a transaction of the caller's."""
     if not scopes:
-        raise KeyingError("a key needs at least one scope: read, write or refund")
+        raise KeyingError(f"a key needs at least one scope of {', '.join(Scope)}")
     now = ctx.clock.now()
     expires_at = None if days is None else now + timedelta(days=days)
     key = await _make(session, merchant_id, name, write_scopes(set(scopes)), now, expires_at)

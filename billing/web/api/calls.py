@@ -158,6 +158,7 @@ _IfMatch = Annotated[str, Header(alias="If-Match", description="The `ETag` of wh
 _Reader = Annotated[Caller, Security(authorise, scopes=[Scope.READ])]
 _Writer = Annotated[Caller, Security(authorise, scopes=[Scope.WRITE])]
 _Refunder = Annotated[Caller, Security(authorise, scopes=[Scope.REFUND])]
+_Founder = Annotated[Caller, Security(authorise, scopes=[Scope.SETUP])]
 _KNOWN: Final = "The `ETag` of what the caller has; the same again is answered with 304."
 _IfNoneMatch = Annotated[str, Header(alias="If-None-Match", description=_KNOWN)]
 
@@ -186,6 +187,10 @@ def _giving_back(request: Request, caller: _Refunder, key: _Key) -> Call:
     return Call(request.app.state.ctx, caller, request, key)
 
 
+def _setting_up(request: Request, caller: _Founder, key: _Key = "") -> Call:
+    return Call(request.app.state.ctx, caller, request, key)
+
+
 Listing = Annotated[Call, Depends(_reading)]
 """A call that reads many things."""
 
@@ -203,3 +208,6 @@ MovingMoney = Annotated[Call, Depends(_moving_money)]
 
 GivingBack = Annotated[Call, Depends(_giving_back)]
 """A call that sends money back, and needs a scope and an idempotency key for that."""
+
+SettingUp = Annotated[Call, Depends(_setting_up)]
+"""A call that says where money goes, and needs a scope for that."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter
@@ -11,11 +12,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.responses import Response
 
 from billing.models import AccountState, CatchUp, GatewayAccount, Merchant, SurplusPolicy, TestClock, table
+from billing.services import connecting
 from billing.services.connecting import ask_gateway
 from billing.services.refusing import ConflictError, MissingError, UnfitError
 from billing.services.stopping import find_account, open_again, stop
-from billing.web.api.bodies import PLAIN, Given, Instant, Named, Page, Shown, example
-from billing.web.api.calls import Answer, Call, Changing, Listing, Making, Showing
+from billing.web.api.bodies import PLAIN, Given, Instant, Named, Page, Reference, Shown, example
+from billing.web.api.calls import Answer, Call, Changing, Listing, Making, SettingUp, Showing
 from billing.web.api.paging import PlainPaged, list_page
 
 router = APIRouter(tags=["merchant"])
@@ -44,6 +46,15 @@ _ACCOUNT: Final[dict[str, Any]] = {
     "stopped_reason": "",
     "stopped_at": None,
 }
+
+
+_SETTINGS: Final = {"endpoint": "https://www.mpay24.com/app/bin/etpproxy_v15", "merchant_id": "90001", "password": "x"}
+
+SettingName = Annotated[str, Field(min_length=1, max_length=40, pattern="^[a-z0-9_]+$")]
+Settings = Annotated[
+    dict[SettingName, Annotated[str, Field(max_length=500), PLAIN]],
+    Field(max_length=40, description="By their names in the set-up file, such as `endpoint` and `password`."),
+]
 
 
 class ShownMerchant(Shown):
@@ -75,6 +86,22 @@ class ShownAccount(Shown):
     state: AccountState
     stopped_reason: str
     stopped_at: Instant | None
+
+
+class NewAccount(Given):
+    """A gateway account to be. Settings that are secret are shown to nobody again."""
+
+    model_config = Given.model_config | example(reference="mpay24-main", gateway="mpay24", settings=_SETTINGS)
+    reference: Reference
+    gateway: Annotated[str, Field(min_length=1, max_length=40), PLAIN]
+    settings: Settings
+
+
+class NewSettings(Given):
+    """Settings of an account that are to be others; those left out stay, and an empty one goes back to the usual."""
+
+    model_config = Given.model_config | example(settings={"password": "the new one"})
+    settings: Settings
 
 
 class ConnectionTest(Shown):
@@ -126,6 +153,46 @@ async def list_accounts(call: Listing, paging: PlainPaged) -> Response:
     """List the gateway accounts."""
     mine = select(_account).where(_account.c.merchant_id == call.merchant_id)
     return await list_page(call, paging, mine, _show_account, _account.c.id)
+
+
+@router.post("/accounts", status_code=201, response_model=ShownAccount)
+async def add_account(call: SettingUp, body: NewAccount) -> Response:
+    """Add an account whose settings can be; nothing is charged through it before a customer has stored means there."""
+
+    async def effect(session: AsyncSession) -> Answer:
+        given = {name: text for name, text in body.settings.items() if text}
+        await _check(call, body.gateway, given, {})
+        about = (call.merchant_id, body.reference, body.gateway, given)
+        await connecting.add_account(call.ctx, session, *about)
+        shown = _show_account(await find_account(session, call.merchant_id, body.reference))
+        return Answer(shown, 201, f"/accounts/{body.reference}")
+
+    return await call.once(effect)
+
+
+@router.patch("/accounts/{account}", response_model=ShownAccount)
+async def change_account(call: SettingUp, account: Named, body: NewSettings) -> Response:
+    """Let other settings be used from the next request on; what is under way goes on with those it began with."""
+
+    async def effect(session: AsyncSession) -> Answer:
+        row = await find_account(session, call.merchant_id, account, call.ctx)
+        kept = connecting.credentials_of(call.ctx, row)
+        given = {name: text for name, text in (kept | body.settings).items() if text}
+        await _check(call, row["gateway"], given, kept)
+        await connecting.change_credentials(call.ctx, session, row, given)
+        return Answer(_show_account(row))
+
+    return await call.once(effect)
+
+
+async def _check(call: Call, gateway: str, given: Mapping[str, str], kept: Mapping[str, str]) -> None:
+    """Raise which setting cannot be; nobody is asked, so that it may be done inside a transaction."""
+    try:
+        await connecting.check_credentials(call.ctx, gateway, given, kept)
+    except MissingError as error:
+        raise UnfitError("gateway", str(error)) from None
+    except UnfitError as error:
+        raise UnfitError(f"settings.{error.field}" if error.field else "settings", str(error)) from None
 
 
 @router.get("/accounts/{account}", response_model=ShownAccount)

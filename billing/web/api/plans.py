@@ -15,7 +15,7 @@ from billing.periods import Interval, Unit
 from billing.pricing import Terms
 from billing.services import cataloguing
 from billing.services.refusing import UnfitError
-from billing.web.api.bodies import Amount, Given, Name, Named, Page, Reference, Shown, example
+from billing.web.api.bodies import Amount, Given, Instant, Name, Named, Page, Reference, Shown, example
 from billing.web.api.calls import Answer, Changing, Listing, Making, Showing
 from billing.web.api.paging import PlainPaged, list_page
 
@@ -51,11 +51,12 @@ class PlanChange(Given):
 
 
 class ShownPlan(Shown):
-    """What is sold."""
+    """What is sold; one that is archived to nobody new."""
 
-    model_config = Shown.model_config | example(**_PLAN)
+    model_config = Shown.model_config | example(**_PLAN, archived_at=None)
     reference: str
     name: str
+    archived_at: Instant | None
 
 
 class NewPrice(Given):
@@ -83,9 +84,9 @@ class NewPrice(Given):
 
 
 class ShownPrice(Shown):
-    """An amount with its interval; elsewhere it is named `plan/price`."""
+    """An amount with its interval; elsewhere it is named `plan/price`. One that is retired is sold to nobody new."""
 
-    model_config = Shown.model_config | example(plan="team", **_PRICE)
+    model_config = Shown.model_config | example(plan="team", **_PRICE, retired_at=None)
     plan: str
     reference: str
     title: str
@@ -95,11 +96,12 @@ class ShownPrice(Shown):
     tax_rate_bp: int
     tax_included: bool
     trial_days: int
+    retired_at: Instant | None
 
 
 def show_plan(row: RowMapping) -> ShownPlan:
     """Return a plan as callers see it."""
-    return ShownPlan(reference=row["reference"], name=row["name"])
+    return ShownPlan(**{name: row[name] for name in ShownPlan.model_fields})
 
 
 def show_price(row: RowMapping) -> ShownPrice:
@@ -143,7 +145,7 @@ async def change_plan(call: Changing, plan: Named, body: PlanChange) -> Response
         row = await cataloguing.find_plan(session, call.merchant_id, plan, call.ctx)
         call.expect(show_plan(row))
         await cataloguing.rename_plan(session, row["id"], body.name)
-        return Answer(ShownPlan(reference=plan, name=body.name))
+        return Answer(show_plan(await cataloguing.find_plan(session, call.merchant_id, plan)))
 
     return await call.once(effect)
 

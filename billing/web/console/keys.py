@@ -31,6 +31,7 @@ _HINTS: Final = {
     Scope.READ: "See everything: customers, subscriptions, invoices, attempts.",
     Scope.WRITE: "Make and change customers, subscriptions, plans and links.",
     Scope.REFUND: "Give money back.",
+    Scope.SETUP: "Set up gateway accounts and their credentials, and so say where money goes.",
 }
 _NEW: Final = Form.of(
     Field("name", "Name", hint="Who will use it; shown in lists and in the audit log.", chars_max=100),

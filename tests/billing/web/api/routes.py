@@ -8,7 +8,7 @@ from typing import Any
 
 from billing.web.api.document import Api
 
-SCOPES = ("read", "write", "refund")
+SCOPES = ("read", "write", "refund", "setup")
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,16 @@
 from __future__ import annotations
 
+import json
 from datetime import timedelta
+from typing import Any
 
-from billing.models import GatewayAccount, Merchant
-from tests.billing.services.support import START, stop_account, under_test_clock
-from tests.billing.web.api.support import Caller
+import pytest
+
+from billing.models import AuditEntry, GatewayAccount, Merchant, Scope
+from billing.services.context import Gateways
+from gateways.registry import KINDS, open_gateway
+from tests.billing.services.support import START, World, stop_account, under_test_clock
+from tests.billing.web.api.support import Caller, caller, whole_app
 
 
 async def test_the_merchant_of_the_key_is_shown(lite_api: Caller) -> None:
@@ -73,3 +79,75 @@ async def test_a_clock_that_others_live_by_is_not_moved(lite_api: Caller) -> Non
     other = await lite_api.world.beside("ostwind")
     await other.change(Merchant, other.merchant_id, test_clock_id=1)
     await lite_api.post("/test-clock/advance", {"now_at": "2027-01-01T00:00:00Z"}, 409)
+
+
+SETTINGS = {
+    "endpoint": "https://payment.payone.example",
+    "merchant_id": "nordlicht",
+    "api_key_id": "KEY1",
+    "api_secret": "fake secret no one may see",
+}
+ACCOUNT = {"reference": "payone-main", "gateway": "payone", "settings": SETTINGS}
+
+
+@pytest.fixture
+async def founder(lite: World) -> Caller:
+    """A caller who may set up accounts at the real gateways; nothing is sent to them."""
+    world = lite.with_context(gateways=Gateways(open_gateway, lite.ctx.vault, KINDS))
+    return await caller(world, whole_app(world.ctx))
+
+
+async def kept(me: Caller) -> Any:
+    """Return what is kept of the account that was added last."""
+    return json.loads(me.world.ctx.vault.unseal((await me.world.rows(GatewayAccount))[-1]["sealed_credentials"]))
+
+
+async def test_an_account_is_set_up_and_nothing_of_its_settings_is_shown(founder: Caller) -> None:
+    answer = await founder.ask("POST", "/accounts", ACCOUNT | {"settings": SETTINGS | {"in_flight_max": "40"}})
+    shown = founder.told(answer, 201)
+    assert (shown["reference"], shown["gateway"], shown["state"]) == ("payone-main", "payone", "open")
+    assert answer.headers["Location"] == "/api/v1/accounts/payone-main"
+    assert await kept(founder) == SETTINGS | {"in_flight_max": "40"}
+    for path in ("/accounts", "/accounts/payone-main"):
+        text = (await founder.http.get(path)).text
+        assert not any(value in text for value in SETTINGS.values())
+    entry = (await founder.world.rows(AuditEntry))[-1]
+    assert (entry["verb"], entry["subject"]) == ("add_account", "payone-main")
+    assert SETTINGS["api_secret"] not in str(entry)
+    await founder.post("/accounts", ACCOUNT, 409)
+
+
+async def test_what_is_left_out_of_an_accounts_settings_stays_and_what_is_empty_is_as_usual_again(
+    founder: Caller,
+) -> None:
+    await founder.post("/accounts", ACCOUNT | {"settings": SETTINGS | {"in_flight_max": "40"}})
+    await founder.patch("/accounts/payone-main", {"settings": {"api_secret": "another fake one", "in_flight_max": ""}})
+    assert await kept(founder) == SETTINGS | {"api_secret": "another fake one"}
+
+
+@pytest.mark.parametrize(
+    ("changed", "field", "said"),
+    [
+        ({"gateway": "stripes"}, "gateway", "there is no gateway 'stripes'"),
+        ({"settings": SETTINGS | {"endpoint": "https://127.0.0.1/"}}, "settings.endpoint", "not public"),
+        ({"settings": SETTINGS | {"endpoint": "http://payone.example/"}}, "settings.endpoint", "begins with https://"),
+        ({"settings": SETTINGS | {"timeout_s": "soon"}}, "settings.timeout_s", "soon"),
+        ({"settings": {"endpoint": SETTINGS["endpoint"]}}, "settings", "merchant_id"),
+        ({"settings": SETTINGS | {"colour": "red"}}, "settings", "colour"),
+    ],
+)
+async def test_settings_that_cannot_be_are_one_clear_error_by_field_and_nothing_is_kept(
+    founder: Caller, changed: dict[str, Any], field: str, said: str
+) -> None:
+    problem = await founder.post("/accounts", ACCOUNT | changed, 422)
+    [error] = problem["errors"]
+    assert error["field"].startswith(field)
+    assert said in error["message"]
+    assert SETTINGS["api_secret"] not in str(problem)
+    assert len(await founder.world.rows(GatewayAccount)) == 1
+
+
+async def test_only_a_key_that_may_set_up_says_where_money_goes(founder: Caller) -> None:
+    without = await caller(founder.world, whole_app(founder.world.ctx), Scope.READ, Scope.WRITE, Scope.REFUND)
+    assert "setup" in (await without.post("/accounts", ACCOUNT, 403))["detail"]
+    assert "setup" in (await without.patch("/accounts/bank", {"settings": SETTINGS}, 403))["detail"]

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from billing.models import Plan, Price
 from tests.billing.web.api.support import Caller
 
 PRICE = {
@@ -14,15 +15,27 @@ PRICE = {
 
 async def test_a_plan_is_added_shown_and_listed(api: Caller) -> None:
     answer = await api.ask("POST", "/plans", {"reference": "solo", "name": "Solo"})
-    assert api.told(answer, 201) == {"reference": "solo", "name": "Solo"}
+    assert api.told(answer, 201) == {"reference": "solo", "name": "Solo", "archived_at": None}
     assert answer.headers["location"] == "/api/v1/plans/solo"
     assert await api.get("/plans/solo") == answer.json()
     assert [plan["reference"] for plan in await api.everything("/plans")] == ["team", "solo"]
 
 
 async def test_a_plan_gets_another_name_and_keeps_its_reference(api: Caller) -> None:
-    assert await api.patch("/plans/team", {"name": "Crew"}) == {"reference": "team", "name": "Crew"}
-    assert await api.get("/plans/team") == {"reference": "team", "name": "Crew"}
+    renamed = {"reference": "team", "name": "Crew", "archived_at": None}
+    assert await api.patch("/plans/team", {"name": "Crew"}) == renamed
+    assert await api.get("/plans/team") == renamed
+
+
+async def test_what_is_archived_or_retired_says_since_when(api: Caller) -> None:
+    at = api.world.ctx.clock.now()
+    await api.world.change(Plan, 1, archived_at=at)
+    await api.world.change(Price, 1, retired_at=at)
+    since = at.isoformat().replace("+00:00", "Z")
+    assert (await api.get("/plans/team"))["archived_at"] == since
+    assert [each["archived_at"] for each in await api.everything("/plans")] == [since]
+    prices = {each["reference"]: each["retired_at"] for each in await api.everything("/plans/team/prices")}
+    assert prices == {"monthly": since, "yearly": None, "trial": None}
 
 
 async def test_a_price_is_added_with_sensible_terms_and_named_by_its_plan(api: Caller) -> None:
@@ -33,6 +46,7 @@ async def test_a_price_is_added_with_sensible_terms_and_named_by_its_plan(api: C
         "tax_rate_bp": 0,
         "tax_included": True,
         "trial_days": 0,
+        "retired_at": None,
     }
     assert await api.get("/plans/team/prices/weekly") == made
     listed = await api.everything("/plans/team/prices", limit=2)
