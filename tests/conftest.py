@@ -126,6 +126,13 @@ def empty_database_url(databases: Databases, dialect: str, tmp_path: Path) -> It
 
 
 @pytest.fixture
+def lite_url(databases: Databases, tmp_path: Path) -> Iterator[str]:
+    """A fresh SQLite file with our tables, for what does not depend on the kind of database."""
+    with databases.migrated("sqlite", tmp_path) as address:
+        yield address
+
+
+@pytest.fixture
 async def store(database_url: str) -> AsyncIterator[Store]:
     """Transactions on a fresh database."""
     opened = Store(database_url)

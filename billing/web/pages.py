@@ -13,7 +13,7 @@ from datetime import date, datetime
 from functools import cache, partial
 from hashlib import sha256
 from importlib.resources import files
-from typing import ClassVar, Final
+from typing import Any, ClassVar, Final
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from jinja2.environment import TemplateModule
@@ -528,21 +528,27 @@ def _luminance(colour: str) -> float:
 # --- the renderer -----------------------------------------------------------
 
 
+def open_templates(folder: str, **known: Any) -> Environment:
+    """Return a folder's templates with what all of them know; they are compiled once and fail on anything undefined."""
+    environment = Environment(
+        loader=PackageLoader("templates", folder),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        auto_reload=False,
+        cache_size=-1,
+    )
+    environment.globals |= {"static": static_url} | known
+    return environment
+
+
 class Pages:
-    """Renders views; templates are compiled once and fail on anything undefined."""
+    """Renders views."""
 
     def __init__(self) -> None:
-        self._environment = Environment(
-            loader=PackageLoader("templates", "pages"),
-            autoescape=True,
-            undefined=StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-            auto_reload=False,
-            cache_size=-1,
-        )
+        self._environment = open_templates("pages", languages=LANGUAGES, words=words, deals=deals)
         self._sentences: dict[tuple[str, str], Template] = {}
-        self._environment.globals |= {"static": static_url, "languages": LANGUAGES, "words": words, "deals": deals}
 
     def render(self, page: Page, locale: str) -> str:
         """Return the page as HTML in the locale's language."""

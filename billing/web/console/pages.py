@@ -12,11 +12,10 @@ from zoneinfo import ZoneInfo
 from babel import Locale
 from babel.dates import format_date, format_time
 from babel.numbers import format_decimal
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from billing.mail import Reader, choose_locale
 from billing.money import Money
-from billing.web.pages import PAGE_POLICY, static_url
+from billing.web.pages import PAGE_POLICY, open_templates
 
 # Forms of the console lead to the console. Its pages name their own address to us alone, so that a browser still
 # says where a form was sent from.
@@ -137,19 +136,10 @@ class Writer:
 
 
 class Sheets:
-    """Renders the console's templates; they are compiled once and fail on anything undefined."""
+    """Renders the console's templates."""
 
     def __init__(self) -> None:
-        self._environment = Environment(
-            loader=PackageLoader("templates", "console"),
-            autoescape=True,
-            undefined=StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-            auto_reload=False,
-            cache_size=-1,
-        )
-        self._environment.globals |= {"static": static_url, "tone": tone_of, "word": word_of}
+        self._environment = open_templates("console", tone=tone_of, word=word_of)
 
     def render(self, name: str, /, **known: Any) -> str:
         """Return a page."""

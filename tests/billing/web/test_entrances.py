@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -30,7 +29,6 @@ from billing.models import (
 from billing.services.hearing import BODY_BYTES_MAX
 from billing.services.verifying import offer_renewal
 from billing.web.pages import PAGE_POLICY
-from tests.conftest import Databases
 from tests.contract.sandbox import Sandbox
 from tests.scenarios.conftest import sandbox, simulators
 from tests.scenarios.stage import ANNA, DECLINED, GOOD, Stage, at, raised
@@ -38,13 +36,6 @@ from tests.scenarios.stage import ANNA, DECLINED, GOOD, Stage, at, raised
 __all__ = ["sandbox", "simulators"]
 
 DAY = date(2026, 12, 1)
-
-
-@pytest.fixture
-def lite_url(databases: Databases, tmp_path: Path) -> Iterator[str]:
-    """A fresh SQLite file: what pages say does not depend on the database."""
-    with databases.migrated("sqlite", tmp_path) as address:
-        yield address
 
 
 @pytest.fixture

@@ -13,12 +13,7 @@ from billing.services.leaving import Leaving
 from billing.store import Store
 from billing.web.app import create_app
 from billing.web.health import Check, Readiness
-from tests.billing.services.support import World, make_world
-
-
-@pytest.fixture
-async def world(store: Store) -> World:
-    return await make_world(store)
+from tests.billing.services.support import World
 
 
 @asynccontextmanager
