@@ -9,25 +9,21 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import date, datetime
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, NoReturn
 
 import typer
-from sqlalchemy import select
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from typer.exceptions import TyperException
 
 import migrations
 from billing.gateway import GatewayError
 from billing.mail import MailError
-from billing.models import ActorKind, Merchant, RunState, table
+from billing.models import RunState
 from billing.payments import OPEN, AttemptState
-from billing.services.auditing import Actor
 from billing.services.context import Context
 from billing.services.deciding import DecisionError, Word, decide
 from billing.services.founding import SetupError, found
@@ -38,7 +34,7 @@ from billing.services.running import RunStateError
 from billing.services.staffing import is_anybody_there, set_up_url
 from billing.services.subscribing import EnrolmentError, enrol
 from billing.services.verifying import NothingToRenewError, offer_renewal
-from billing.store import DatabaseUrlError, Store, bare_url
+from billing.store import DatabaseUrlError, Store
 from billing.vault import VaultError
 from jobs import bench as bench_job
 from jobs import demo as demo_job
@@ -50,26 +46,24 @@ from jobs.doctor import PROMISES, examine
 from jobs.dunning_run import DunningReport, dun_all
 from jobs.explain import UnknownIdError, explain
 from jobs.importing import ImportFileError, read_subscribers
-from jobs.keys import keys_app
+from jobs.keys import keys
 from jobs.logbook import open_logbook
 from jobs.metrics import Metrics
 from jobs.reconcile import ReconcileReport, reconcile
-from jobs.runs import runs_app
+from jobs.runs import runs
 from jobs.sandbox_process import SandboxError
 from jobs.settings import Settings, SettingsError, read_settings
 from jobs.setup_file import read_setup
 from jobs.showing import Screen
-from jobs.signals import CutOffError, heeded
-from jobs.users import StaffError, users_app
+from jobs.signals import CutOffError
+from jobs.users import StaffError, users
 from jobs.who import By, note_work, who
-from jobs.wiring import open_context, open_courier, open_mailer
+from jobs.wiring import open_courier, open_mailer
+from jobs.working import Json, MerchantName, at_work, merchant_id, reach
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
-Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
 On = Annotated[datetime | None, typer.Option("--on", formats=["%Y-%m-%d"], help="Business day; default today.")]
-MerchantName = Annotated[str | None, typer.Option("--merchant", help="Only this merchant, by its reference.")]
-By = Annotated[str, typer.Option("--by", envvar=["TURNUS_OPERATOR", "USER"], help="Who says so.")]
 
 BAD_INPUT = (
     SettingsError,
@@ -93,10 +87,6 @@ BAD_INPUT = (
     SandboxError,
     serving.ServingError,
 )
-
-
-class NotMigratedError(SettingsError):
-    """The database has not the schema this code was written for."""
 
 
 def main(words: Sequence[str] | None = None) -> None:
@@ -144,43 +134,6 @@ def _failure_of_database(error: Exception) -> str | None:
     return str(error.orig).partition("\n")[0]
 
 
-def _work(work: Callable[[Context, Settings], Awaitable[Any]], metrics: Metrics | None = None) -> Any:
-    """Do work on the database that the settings name, which must be of the current schema."""
-    settings = read_settings()
-    redactor = open_logbook(settings.log_level, settings.log_format)
-    redactor.learn(settings.secrets())
-
-    async def do() -> Any:
-        if not await _reach(settings.database_url, _is_migrated):
-            raise NotMigratedError("the database has not the current schema; run `turnus migrate` first")
-        wired = open_context(settings, redactor=redactor, metrics=metrics)
-        async with wired as ctx, heeded(ctx.leaving, settings.leave_s):
-            return await work(ctx, settings)
-
-    return asyncio.run(do())
-
-
-async def _reach(url: str, visit: Callable[[str], Awaitable[Any]]) -> Any:
-    """Turn to the database for the first time; one that cannot be used is a bad setting."""
-    try:
-        return await visit(url)
-    except DBAPIError as error:
-        reason = str(error.orig).partition("\n")[0]
-        raise DatabaseUrlError(f"TURNUS_DATABASE_URL: {bare_url(url)} cannot be used: {reason}") from None
-
-
-async def _is_migrated(url: str) -> bool:
-    """Answer whether the schema is current; asking would make a SQLite file that is not there."""
-    return not _is_missing_file(url) and await migrations.is_current(url)
-
-
-def _is_missing_file(url: str) -> bool:
-    with suppress(ArgumentError):
-        address = make_url(url)
-        return address.get_backend_name() == "sqlite" and not Path(address.database or "").is_file()
-    return False
-
-
 def _day(on: datetime | None) -> date | None:
     return on.date() if on else None
 
@@ -193,7 +146,7 @@ def _done(needs_person: bool) -> NoReturn:
 def migrate(as_json: Json = False) -> None:
     """Bring the database to the current schema."""
     settings = read_settings()
-    asyncio.run(_reach(settings.database_url, migrations.upgrade))
+    asyncio.run(reach(settings.database_url, migrations.upgrade))
     Screen(as_json).result({"revision": migrations.head()}, f"The database is at {migrations.head()}.")
 
 
@@ -205,7 +158,7 @@ def setup(
 ) -> None:
     """Create or bring up to date the merchant that a TOML file describes."""
     facts = read_setup(file)
-    merchant_id = _work(lambda ctx, _: found(ctx, facts, connect=check, actor=who()))
+    merchant_id = at_work(lambda ctx, _: found(ctx, facts, connect=check, actor=who()))
     about = {"merchant": facts.reference, "merchant_id": merchant_id}
     Screen(as_json).result(about, f"Merchant {facts.reference} is set up.")
 
@@ -222,26 +175,15 @@ def import_(
 
     async def work(ctx: Context, _: Settings) -> dict[str, int]:
         try:
-            mine = await _merchant_id(ctx, merchant)
+            mine = await merchant_id(ctx, merchant)
             return asdict(await enrol(ctx, mine, sheet.subscribers, dry_run=dry_run, actor=who()))
         except EnrolmentError as error:
             raise ImportFileError(sheet.name(error.complaints)) from None
 
-    counts = _work(work)
+    counts = at_work(work)
     verb = "would be added" if dry_run else "added"
     line = ", ".join(f"{count} {name}" for name, count in counts.items())
     Screen(as_json).result(counts | {"dry_run": dry_run}, f"{line} {verb}.")
-
-
-async def _merchant_id(ctx: Context, reference: str | None) -> int:
-    merchant = table(Merchant)
-    async with ctx.store.read() as session:
-        rows = (await session.execute(select(merchant.c.id, merchant.c.reference))).all()
-    found_ids = [row.id for row in rows if reference in (None, row.reference)]
-    if len(found_ids) != 1:
-        there = ", ".join(row.reference for row in rows) or "none yet: run `turnus setup FILE.toml`"
-        raise SetupError(f"--merchant must name one merchant; there is {there}")
-    return int(found_ids[0])
 
 
 @app.command()
@@ -254,7 +196,7 @@ def run(
     """Issue and charge what is due; joins a run already going, and catches up missed nights."""
     screen = Screen(as_json)
     if dry_run:
-        reports = _work(lambda ctx, _: foresee(ctx, _day(on), merchant))
+        reports = at_work(lambda ctx, _: foresee(ctx, _day(on), merchant))
     else:
         with screen.run_progress() as progress:
 
@@ -262,7 +204,7 @@ def run(
                 await note_work(ctx, "run", _day(on), merchant)
                 return await run_all(ctx, _day(on), progress, merchant)
 
-            reports = _work(work)
+            reports = at_work(work)
     screen.reports(reports, dry_run=dry_run)
     _done(any(_needs_person(report) for report in reports))
 
@@ -281,7 +223,7 @@ def dun(on: On = None, merchant: MerchantName = None, as_json: Json = False) -> 
         await note_work(ctx, "dun", _day(on), merchant)
         return await dun_all(ctx, _day(on), merchant)
 
-    report = _work(work)
+    report = at_work(work)
     steps, settled = dict(report.steps), {str(state): count for state, count in report.settled.items()}
     Screen(as_json).result(
         {"steps": steps, "settled": settled}, _counts("Steps taken", steps) + _counts("Retries", settled)
@@ -299,7 +241,7 @@ def reconcile_(
         await note_work(ctx, "reconcile")
         return await reconcile(ctx, wait, send=True)
 
-    report = _work(work)
+    report = at_work(work)
     about = asdict(report)
     about |= {"attempts": {str(state): count for state, count in report.attempts.items()}}
     lines = _counts("Attempts", about["attempts"]) + _counts("Operations", dict(report.operations))
@@ -316,7 +258,7 @@ def deliver(as_json: Json = False) -> None:
             mails, webhooks = await asyncio.gather(deliver_all(ctx, mailer), announce_all(ctx, courier))
             return dict(mails), dict(webhooks)
 
-    mails, webhooks = _work(work)
+    mails, webhooks = at_work(work)
     lines = _counts("Mails", mails) + _counts("Webhooks", webhooks)
     Screen(as_json).result({"messages": mails, "webhooks": webhooks}, lines)
     _done(bool(mails.get("failed") or webhooks.get("failed")))
@@ -325,7 +267,7 @@ def deliver(as_json: Json = False) -> None:
 @app.command()
 def doctor(as_json: Json = False) -> None:
     """Check every promise on live data; list each breach with ids."""
-    breaches = _work(lambda ctx, _: examine(ctx))
+    breaches = at_work(lambda ctx, _: examine(ctx))
     Screen(as_json).breaches(breaches, PROMISES)
     _done(bool(breaches))
 
@@ -333,7 +275,7 @@ def doctor(as_json: Json = False) -> None:
 @app.command("explain")
 def explain_(name: str, as_json: Json = False) -> None:
     """Say why a subscription, invoice or attempt was or was not billed."""
-    sentences = _work(lambda ctx, _: explain(ctx, name))
+    sentences = at_work(lambda ctx, _: explain(ctx, name))
     Screen(as_json).result({"id": name, "sentences": sentences}, "\n".join(sentences))
 
 
@@ -345,8 +287,7 @@ def archive_(
     as_json: Json = False,
 ) -> None:
     """Move what old notifications said out of the database, into files."""
-    actor = Actor(ActorKind.COMMAND, by or "somebody")
-    done = _work(lambda ctx, _: archive(ctx, folder, days, actor))
+    done = at_work(lambda ctx, _: archive(ctx, folder, days, who(by)))
     files = "".join(f"\n{folder / name}" for name in done.files)
     Screen(as_json).result(asdict(done), f"{done.notifications} notifications archived.{files}")
 
@@ -366,7 +307,7 @@ def settle(
     if (approved is not None) == not_booked or approved == "":
         raise DecisionError("say either --approved with the gateway's id of it, or --not-booked")
     word = Word(proof, by, approved or "", amount, reserved)
-    state = _work(lambda ctx, _: decide(ctx, name, word, who(by)))
+    state = at_work(lambda ctx, _: decide(ctx, name, word, who(by)))
     Screen(as_json).result({"id": name, "state": state}, f"{name} is {state}.")
 
 
@@ -378,7 +319,7 @@ def refund(
     as_json: Json = False,
 ) -> None:
     """Give back money of a payment, at most what came in and has not gone back yet."""
-    done = _work(lambda ctx, _: give_back(ctx, name, amount, reason, who()))
+    done = at_work(lambda ctx, _: give_back(ctx, name, amount, reason, who()))
     value, currency = done.amount.major, done.amount.currency
     about = {"id": name, "operation": f"op_{done.operation_id}", "amount": str(value), "currency": currency}
     why = f": {done.evidence}" if done.evidence else ""
@@ -394,7 +335,7 @@ def renew(
     as_json: Json = False,
 ) -> None:
     """Offer a customer to renew a subscription's stored profile with nothing owed."""
-    url = _work(lambda ctx, _: offer_renewal(ctx, subscription, mail=mail, actor=who()))
+    url = at_work(lambda ctx, _: offer_renewal(ctx, subscription, mail=mail, actor=who()))
     Screen(as_json).result({"subscription": subscription, "url": url}, url)
 
 
@@ -408,7 +349,7 @@ def rotate_key(as_json: Json = False) -> None:
         async with ctx.store.scan() as session:
             return dict(done), dict(await left_to_rotate(ctx, session))
 
-    done, left = _work(work)
+    done, left = at_work(work)
     Screen(as_json).result({"sealed": done, "left": left}, _counts("Sealed anew", done) + _counts("Left", left))
     _done(bool(left))
 
@@ -431,7 +372,7 @@ def serve(
                 screen.say(f"Nobody can sign in to the console yet; the first admin is made at {set_up_url(ctx)}")
             await serving.serve(ctx, settings, listening, metrics, scheduler=scheduler)
 
-    _work(work, metrics)
+    at_work(work, metrics)
 
 
 @app.command()
@@ -492,9 +433,9 @@ def bench(
     screen.figures(asyncio.run(bench_job.bench(wanted, screen.say)))
 
 
-app.add_typer(runs_app(_work), name="runs")
-app.add_typer(keys_app(_work, _merchant_id), name="keys")
-app.add_typer(users_app(_work, _merchant_id), name="users")
+app.add_typer(runs, name="runs")
+app.add_typer(keys, name="keys")
+app.add_typer(users, name="users")
 
 
 def _counts(title: str, counts: dict[str, int]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -14,64 +13,61 @@ from billing.services.context import Context
 from billing.services.keying import NewKey, is_good, list_keys, make_key, revoke_key, rotate_key
 from jobs.showing import Screen
 from jobs.who import who
+from jobs.working import Json, at_work, merchant_id
 
-Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
 Prefix = Annotated[str, typer.Argument(metavar="PREFIX", help="The key's name, as `turnus keys list` shows it.")]
+
 MerchantName = Annotated[
     str | None, typer.Option("--merchant", help="Whose API it opens; needed where there are several.")
 ]
 
-Work = Callable[[Callable[[Context, Any], Awaitable[Any]]], Any]
-Find = Callable[[Context, str | None], Awaitable[int]]
+keys = typer.Typer(no_args_is_help=True, help="Make, list, rotate or revoke keys to the API.")
 
 
-def keys_app(work: Work, merchant_id: Find) -> typer.Typer:
-    """Return the verbs; `work` does something on the database, and `merchant_id` finds the one merchant meant."""
-    keys = typer.Typer(no_args_is_help=True, help="Make, list, rotate or revoke keys to the API.")
+@keys.command()
+def create(
+    name: Annotated[str, typer.Option("--name", help="Who will use it; shown in lists.")],
+    scope: Annotated[list[Scope] | None, typer.Option("--scope", help="What it may do; once for each.")] = None,
+    merchant: MerchantName = None,
+    days: Annotated[int | None, typer.Option("--days", min=1, max=3650, help="How long it is good.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Make a key and show it, once."""
 
-    @keys.command()
-    def create(
-        name: Annotated[str, typer.Option("--name", help="Who will use it; shown in lists.")],
-        scope: Annotated[list[Scope] | None, typer.Option("--scope", help="What it may do; once for each.")] = None,
-        merchant: MerchantName = None,
-        days: Annotated[int | None, typer.Option("--days", min=1, max=3650, help="How long it is good.")] = None,
-        as_json: Json = False,
-    ) -> None:
-        """Make a key and show it, once."""
+    async def do(ctx: Context, _: Any) -> NewKey:
+        mine = await merchant_id(ctx, merchant)
+        return await make_key(ctx, mine, name[:100], scope or [], days=days, actor=who())
 
-        async def do(ctx: Context, _: Any) -> NewKey:
-            mine = await merchant_id(ctx, merchant)
-            return await make_key(ctx, mine, name[:100], scope or [], days=days, actor=who())
+    _show(at_work(do), as_json)
 
-        _show(work(do), as_json)
 
-    @keys.command("list")
-    def list_(as_json: Json = False) -> None:
-        """List the keys there are, without their secrets."""
+@keys.command("list")
+def list_(as_json: Json = False) -> None:
+    """List the keys there are, without their secrets."""
 
-        async def do(ctx: Context, _: Any) -> list[dict[str, Any]]:
-            return [_about(row, ctx.clock.now()) for row in await list_keys(ctx)]
+    async def do(ctx: Context, _: Any) -> list[dict[str, Any]]:
+        return [_about(row, ctx.clock.now()) for row in await list_keys(ctx)]
 
-        rows = work(do)
-        lines = "\n".join(" ".join(str(row[name]) for name in _SHOWN) for row in rows)
-        Screen(as_json).result({"keys": rows}, lines or "There is no key yet: `turnus keys create`.")
+    rows = at_work(do)
+    lines = "\n".join(" ".join(str(row[name]) for name in _SHOWN) for row in rows)
+    Screen(as_json).result({"keys": rows}, lines or "There is no key yet: `turnus keys create`.")
 
-    @keys.command()
-    def rotate(
-        prefix: Prefix,
-        hours: Annotated[int, typer.Option("--hours", min=0, max=8760, help="How long the old one goes on.")] = 24,
-        as_json: Json = False,
-    ) -> None:
-        """Make a key like this one, which ends after some hours."""
-        _show(work(lambda ctx, _: rotate_key(ctx, prefix, hours=hours, actor=who())), as_json)
 
-    @keys.command()
-    def revoke(prefix: Prefix, as_json: Json = False) -> None:
-        """End a key at once."""
-        work(lambda ctx, _: revoke_key(ctx, prefix, who()))
-        Screen(as_json).result({"prefix": prefix, "revoked": True}, f"The key {prefix} opens nothing any more.")
+@keys.command()
+def rotate(
+    prefix: Prefix,
+    hours: Annotated[int, typer.Option("--hours", min=0, max=8760, help="How long the old one goes on.")] = 24,
+    as_json: Json = False,
+) -> None:
+    """Make a key like this one, which ends after some hours."""
+    _show(at_work(lambda ctx, _: rotate_key(ctx, prefix, hours=hours, actor=who())), as_json)
 
-    return keys
+
+@keys.command()
+def revoke(prefix: Prefix, as_json: Json = False) -> None:
+    """End a key at once."""
+    at_work(lambda ctx, _: revoke_key(ctx, prefix, who()))
+    Screen(as_json).result({"prefix": prefix, "revoked": True}, f"The key {prefix} opens nothing any more.")
 
 
 _SHOWN = ("prefix", "merchant", "scopes", "state", "last_used_at", "name")

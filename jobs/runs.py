@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from typing import Annotated, Any, Final
 
@@ -17,69 +16,67 @@ from billing.services.context import Context
 from jobs.billing_run import Report, plan_all, report_on
 from jobs.showing import Screen
 from jobs.who import who
+from jobs.working import Json, MerchantName, at_work
 
 LISTED: Final = 20
 
 RunId = Annotated[int, typer.Argument(min=1, help="The run's id, as `turnus runs list` shows it.")]
 By = Annotated[str, typer.Option("--by", help="Who says so; kept with the run.")]
 Reason = Annotated[str, typer.Option("--reason", help="Why; kept with the run.")]
-Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
 
-Work = Callable[[Callable[[Context, Any], Awaitable[Any]]], Any]
+runs = typer.Typer(no_args_is_help=True, help="Look at runs, plan, approve, pause, resume or abort one.")
 
 
-def runs_app(work: Work) -> typer.Typer:
-    """Return the verbs; `work` does something on the database that the settings name."""
-    runs = typer.Typer(no_args_is_help=True, help="Look at runs, plan, approve, pause, resume or abort one.")
+@runs.command("list")
+def list_(as_json: Json = False) -> None:
+    """List the latest runs, newest first."""
+    rows = at_work(lambda ctx, _: _latest(ctx))
+    lines = (f"{row['id']:>6}  {row['merchant']}  {row['on_day']}  {row['state']}  {row['stopped']}" for row in rows)
+    Screen(as_json).result({"runs": rows}, "\n".join(map(str.rstrip, lines)) or "There was no run yet.")
 
-    @runs.command("list")
-    def list_(as_json: Json = False) -> None:
-        """List the latest runs, newest first."""
-        rows = work(lambda ctx, _: _latest(ctx))
-        lines = (
-            f"{row['id']:>6}  {row['merchant']}  {row['on_day']}  {row['state']}  {row['stopped']}" for row in rows
-        )
-        Screen(as_json).result({"runs": rows}, "\n".join(map(str.rstrip, lines)) or "There was no run yet.")
 
-    @runs.command()
-    def show(run_id: RunId, as_json: Json = False) -> None:
-        """Show what a run set out to do, what it did, and why it is held back."""
-        report, run = work(lambda ctx, _: report_on(ctx, run_id))
-        about = asdict(report) | {"plan": run["plan"], "approved_by": run["approved_by"]}
-        Screen(as_json).result(about, _in_words(report, run))
+@runs.command()
+def show(run_id: RunId, as_json: Json = False) -> None:
+    """Show what a run set out to do, what it did, and why it is held back."""
+    report, run = at_work(lambda ctx, _: report_on(ctx, run_id))
+    about = asdict(report) | {"plan": run["plan"], "approved_by": run["approved_by"]}
+    Screen(as_json).result(about, _in_words(report, run))
 
-    @runs.command()
-    def plan(
-        merchant: Annotated[str | None, typer.Option("--merchant", help="Only this merchant.")] = None,
-        as_json: Json = False,
-    ) -> None:
-        """Plan today's run and let it wait for approval: who and how much, and nothing is issued."""
-        planned = work(lambda ctx, _: _plan(ctx, merchant))
-        lines = (f"Run {each.run_id} of {each.merchant} for {each.on} is {each.state}." for each in planned)
-        words = "\n".join(lines) or "Every merchant has had its run today."
-        Screen(as_json).result({"runs": [asdict(report) for report in planned]}, words)
 
-    @runs.command()
-    def approve(run_id: RunId, by: By, as_json: Json = False) -> None:
-        """Let a planned run begin, with the next `turnus run` or by the timetable."""
-        _tell(work, running.approve_within, run_id, by, as_json)
+@runs.command()
+def plan(
+    merchant: MerchantName = None,
+    as_json: Json = False,
+) -> None:
+    """Plan today's run and let it wait for approval: who and how much, and nothing is issued."""
+    planned = at_work(lambda ctx, _: _plan(ctx, merchant))
+    lines = (f"Run {each.run_id} of {each.merchant} for {each.on} is {each.state}." for each in planned)
+    words = "\n".join(lines) or "Every merchant has had its run today."
+    Screen(as_json).result({"runs": [asdict(report) for report in planned]}, words)
 
-    @runs.command()
-    def pause(run_id: RunId, reason: Reason, as_json: Json = False) -> None:
-        """Hold a run back: what has left is settled, and nothing more is issued or sent."""
-        _tell(work, running.pause_within, run_id, reason, as_json)
 
-    @runs.command()
-    def resume(run_id: RunId, by: By, as_json: Json = False) -> None:
-        """Let a run that was held back go on; its mails go out too."""
-        _tell(work, running.resume_within, run_id, by, as_json)
+@runs.command()
+def approve(run_id: RunId, by: By, as_json: Json = False) -> None:
+    """Let a planned run begin, with the next `turnus run` or by the timetable."""
+    _tell(running.approve_within, run_id, by, as_json)
 
-    @runs.command()
-    def abort(run_id: RunId, reason: Reason, as_json: Json = False) -> None:
-        """End a run for good: what was not sent is withdrawn and tried again from tomorrow on."""
-        _tell(work, running.abort_within, run_id, reason, as_json)
 
-    return runs
+@runs.command()
+def pause(run_id: RunId, reason: Reason, as_json: Json = False) -> None:
+    """Hold a run back: what has left is settled, and nothing more is issued or sent."""
+    _tell(running.pause_within, run_id, reason, as_json)
+
+
+@runs.command()
+def resume(run_id: RunId, by: By, as_json: Json = False) -> None:
+    """Let a run that was held back go on; its mails go out too."""
+    _tell(running.resume_within, run_id, by, as_json)
+
+
+@runs.command()
+def abort(run_id: RunId, reason: Reason, as_json: Json = False) -> None:
+    """End a run for good: what was not sent is withdrawn and tried again from tomorrow on."""
+    _tell(running.abort_within, run_id, reason, as_json)
 
 
 async def _plan(ctx: Context, merchant: str | None) -> list[Report]:
@@ -91,7 +88,7 @@ async def _plan(ctx: Context, merchant: str | None) -> list[Report]:
     return planned
 
 
-def _tell(work: Work, word: running.Word, run_id: int, said: str, as_json: bool) -> None:
+def _tell(word: running.Word, run_id: int, said: str, as_json: bool) -> None:
     """Say a word on a run, and show where that leaves it."""
 
     async def do(ctx: Context, _: Any) -> Report:
@@ -100,7 +97,7 @@ def _tell(work: Work, word: running.Word, run_id: int, said: str, as_json: bool)
             await audit_about(ctx, session, who(), running.verb_of(word), f"run_{run_id}", said=said)
         return (await report_on(ctx, run_id))[0]
 
-    report = work(do)
+    report = at_work(do)
     Screen(as_json).result(asdict(report), f"Run {run_id} is {report.state}.")
 
 

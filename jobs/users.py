@@ -20,78 +20,76 @@ from billing.services.securing import take_second_factor_off
 from billing.web.console.forms import email as address
 from jobs.showing import Screen
 from jobs.who import By, who
+from jobs.working import Json, at_work, merchant_id
 
-Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
 Email = Annotated[str, typer.Argument(metavar="EMAIL", help="The address with which the user signs in.")]
+
 MerchantName = Annotated[
     str | None, typer.Option("--merchant", help="For whom they work; needed where there are several.")
 ]
 
-Work = Callable[[Callable[[Context, Any], Awaitable[Any]]], Any]
 Switch = Callable[[Context, AsyncSession, Actor, int], Awaitable[None]]
-Find = Callable[[Context, str | None], Awaitable[int]]
 
 
 class StaffError(ValueError):
     """What cannot be done about a user; the message says why, and nothing was changed."""
 
 
-def users_app(work: Work, merchant_id: Find) -> typer.Typer:
-    """Return the verbs; `work` does something on the database, and `merchant_id` finds the one merchant meant."""
-    users = typer.Typer(
-        no_args_is_help=True, help="List, add or disable users of the console; give them new passwords."
-    )
+users = typer.Typer(no_args_is_help=True, help="List, add or disable users of the console; give them new passwords.")
 
-    @users.command("list")
-    def list_(as_json: Json = False) -> None:
-        """List the users there are; before there is one, show where the first admin is made."""
-        rows, url = work(_list)
-        lines = "\n".join(" ".join(str(row[name] or "-") for name in _SHOWN) for row in rows)
-        told = {"users": rows} | ({"set_up_url": url} if url else {})
-        Screen(as_json).result(told, lines or f"There is no user yet. The first admin is made at {url}")
 
-    @users.command()
-    def add(
-        email: Email,
-        name: Annotated[str, typer.Option("--name", help="What they are called.")],
-        role: Annotated[Role, typer.Option("--role", help="What they may do.")] = Role.VIEWER,
-        merchant: MerchantName = None,
-        by: By = "",
-        as_json: Json = False,
-    ) -> None:
-        """Let somebody work for a merchant, and show the address at which they choose a password."""
-        person = staffing.Person(_address(email), name[:100])
-        mine = work(lambda ctx, _: merchant_id(ctx, merchant))
-        url = work(_in_one(partial(_add, merchant_id=mine, person=person, role=role, by=by)))
-        then = f"They choose a password within a week at {url}" if url else "They sign in as before."
-        Screen(as_json).result({"email": spelled(email), "role": role, "url": url}, f"{email} is {role} now. {then}")
+@users.command("list")
+def list_(as_json: Json = False) -> None:
+    """List the users there are; before there is one, show where the first admin is made."""
+    rows, url = at_work(_list)
+    lines = "\n".join(" ".join(str(row[name] or "-") for name in _SHOWN) for row in rows)
+    told = {"users": rows} | ({"set_up_url": url} if url else {})
+    Screen(as_json).result(told, lines or f"There is no user yet. The first admin is made at {url}")
 
-    @users.command("reset-password")
-    def reset_password(
-        email: Email,
-        second_factor: Annotated[
-            bool, typer.Option("--second-factor", help="Take the second factor off as well, for a lost phone.")
-        ] = False,
-        by: By = "",
-        as_json: Json = False,
-    ) -> None:
-        """Show an address at which a user chooses a new password within a week."""
-        url = work(_in_one(partial(_reset, email=email, second_factor=second_factor, by=by)))
-        Screen(as_json).result({"email": spelled(email), "url": url}, url)
 
-    @users.command()
-    def disable(email: Email, by: By = "", as_json: Json = False) -> None:
-        """Let a user in no longer, and end their sessions at once."""
-        work(_in_one(partial(_switch, email=email, by=by, how=staffing.disable)))
-        Screen(as_json).result({"email": spelled(email), "disabled": True}, f"{email} cannot sign in any more.")
+@users.command()
+def add(
+    email: Email,
+    name: Annotated[str, typer.Option("--name", help="What they are called.")],
+    role: Annotated[Role, typer.Option("--role", help="What they may do.")] = Role.VIEWER,
+    merchant: MerchantName = None,
+    by: By = "",
+    as_json: Json = False,
+) -> None:
+    """Let somebody work for a merchant, and show the address at which they choose a password."""
+    person = staffing.Person(_address(email), name[:100])
+    mine = at_work(lambda ctx, _: merchant_id(ctx, merchant))
+    url = at_work(_in_one(partial(_add, merchant_id=mine, person=person, role=role, by=by)))
+    then = f"They choose a password within a week at {url}" if url else "They sign in as before."
+    Screen(as_json).result({"email": spelled(email), "role": role, "url": url}, f"{email} is {role} now. {then}")
 
-    @users.command()
-    def enable(email: Email, by: By = "", as_json: Json = False) -> None:
-        """Let a disabled user in again."""
-        work(_in_one(partial(_switch, email=email, by=by, how=staffing.enable)))
-        Screen(as_json).result({"email": spelled(email), "disabled": False}, f"{email} can sign in again.")
 
-    return users
+@users.command("reset-password")
+def reset_password(
+    email: Email,
+    second_factor: Annotated[
+        bool, typer.Option("--second-factor", help="Take the second factor off as well, for a lost phone.")
+    ] = False,
+    by: By = "",
+    as_json: Json = False,
+) -> None:
+    """Show an address at which a user chooses a new password within a week."""
+    url = at_work(_in_one(partial(_reset, email=email, second_factor=second_factor, by=by)))
+    Screen(as_json).result({"email": spelled(email), "url": url}, url)
+
+
+@users.command()
+def disable(email: Email, by: By = "", as_json: Json = False) -> None:
+    """Let a user in no longer, and end their sessions at once."""
+    at_work(_in_one(partial(_switch, email=email, by=by, how=staffing.disable)))
+    Screen(as_json).result({"email": spelled(email), "disabled": True}, f"{email} cannot sign in any more.")
+
+
+@users.command()
+def enable(email: Email, by: By = "", as_json: Json = False) -> None:
+    """Let a disabled user in again."""
+    at_work(_in_one(partial(_switch, email=email, by=by, how=staffing.enable)))
+    Screen(as_json).result({"email": spelled(email), "disabled": False}, f"{email} can sign in again.")
 
 
 async def _list(ctx: Context, _: Any) -> tuple[list[dict[str, Any]], str]:
