@@ -1,37 +1,35 @@
-"""Say in sentences why something was or was not billed, what is in doubt, and what was given back."""
+"""Say in sentences why something was or was not billed: how it stands, what of it is open, and what happened."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import Any, Final
 
 from sqlalchemy import ColumnElement, RowMapping, Table, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from billing.gateway import AfterNothing, Asking
+from billing.invoices import InvoiceState
 from billing.models import (
     AccountState,
     Allocation,
     Attempt,
     Checkout,
-    Decision,
     GatewayAccount,
     Invoice,
-    Notification,
     Operation,
-    Run,
     Subscription,
-    Task,
     table,
 )
 from billing.money import Money
 from billing.payments import IN_DOUBT, OPEN, AttemptState
 from billing.services.context import Context
+from billing.services.recounting import Of
+from billing.web.console.plain import plain_story
 
 _subscription, _invoice, _attempt, _operation = table(Subscription), table(Invoice), table(Attempt), table(Operation)
-_decision, _task, _allocation, _run = table(Decision), table(Task), table(Allocation), table(Run)
-_account, _checkout, _notification = table(GatewayAccount), table(Checkout), table(Notification)
+_account, _checkout, _allocation = table(GatewayAccount), table(Checkout), table(Allocation)
 
 _ID: Final = re.compile(r"(sub|inv|att|op)_(\d{1,18})")
 Story = AsyncIterator[str]
@@ -95,28 +93,34 @@ async def _of_subscription(ctx: Context, session: AsyncSession, row: RowMapping)
         )
     if row["skipped_periods"]:
         yield f"It was paused over {row['skipped_periods']} periods, which were never billed."
-    for decision in await _all(session, _decision, _decision.c.subscription_id == row["id"], _decision.c.run_id):
-        [run] = await _all(session, _run, _run.c.id == decision["run_id"], _run.c.id)
-        detail = f"{decision['reason']}, {decision['detail']}" if decision["detail"] else decision["reason"]
-        yield f"Run {run['id']} of {run['on_day']} set it aside: {detail}."
-    for invoice in await _all(session, _invoice, _invoice.c.subscription_id == row["id"], _invoice.c.id):
-        async for sentence in _of_invoice(ctx, session, invoice):
+    owed = (_invoice.c.subscription_id == row["id"]) & _invoice.c.state.in_(_OWED)
+    for invoice in await _all(session, _invoice, owed, _invoice.c.id):
+        async for sentence in _invoice_now(ctx, session, invoice):
             yield sentence
-    async for sentence in _tasks(session, f"sub_{row['id']}"):
-        yield sentence
+    for line in await plain_story(ctx, session, Of.SUBSCRIPTION, row):
+        yield line
 
 
 async def _of_invoice(ctx: Context, session: AsyncSession, row: RowMapping) -> Story:
+    async for sentence in _invoice_now(ctx, session, row):
+        yield sentence
+    for line in await plain_story(ctx, session, Of.INVOICE, row):
+        yield line
+
+
+_OWED: Final = (InvoiceState.OPEN, InvoiceState.UNCOLLECTIBLE)
+
+
+async def _invoice_now(ctx: Context, session: AsyncSession, row: RowMapping) -> Story:
+    """Tell how an invoice stands, with the attempt to collect it that is under way, and the next step."""
     amount = _amount(row["total_minor"], row["currency"])
     yield f"Invoice {row['number']} (inv_{row['id']}) of {row['issued_on']} over {amount} is {row['state']}."
-    mine = select(_allocation.c.attempt_id).where(_allocation.c.invoice_id == row["id"])
-    for attempt in await _all(session, _attempt, _attempt.c.id.in_(mine), _attempt.c.number):
-        async for sentence in _of_attempt(ctx, session, attempt):
+    mine = _attempt.c.id.in_(select(_allocation.c.attempt_id).where(_allocation.c.invoice_id == row["id"]))
+    for attempt in await _all(session, _attempt, mine & _attempt.c.state.in_(OPEN), _attempt.c.number):
+        async for sentence in _attempt_now(ctx, session, attempt):
             yield sentence
     if row["next_step"]:
         yield f"The next step is to {row['next_step']} on {row['next_step_on']}."
-    async for sentence in _tasks(session, f"inv_{row['id']}"):
-        yield sentence
 
 
 # --- attempts and operations ------------------------------------------------
@@ -135,6 +139,14 @@ _BECAUSE: Final = {
 
 
 async def _of_attempt(ctx: Context, session: AsyncSession, row: RowMapping) -> Story:
+    async for sentence in _attempt_now(ctx, session, row):
+        yield sentence
+    for line in await plain_story(ctx, session, Of.ATTEMPT, row):
+        yield line
+
+
+async def _attempt_now(ctx: Context, session: AsyncSession, row: RowMapping) -> Story:
+    """Tell how an attempt stands, and how a doubt about it or its operations is resolved."""
     what = f"Attempt {row['number']} (att_{row['id']}, {row['key']}) by {row['initiator']} through {row['channel']}"
     yield _sentence(what, row, row["decline_code"], row["evidence"])
     [account] = await _all(session, _account, _account.c.id == row["gateway_account_id"], _account.c.id)
@@ -145,13 +157,10 @@ async def _of_attempt(ctx: Context, session: AsyncSession, row: RowMapping) -> S
         gateways = await ctx.gateways.of(session, [account["id"]])
         async for sentence in _of_doubt(session, row, gateways[account["id"]].abilities.asking):
             yield sentence
-    async for sentence in _heard(session, row["id"]):
-        yield sentence
-    for operation in await _all(session, _operation, _operation.c.attempt_id == row["id"], _operation.c.id):
-        async for sentence in _of_operation(ctx, session, operation):
+    under_way = (_operation.c.attempt_id == row["id"]) & _operation.c.state.in_(OPEN)
+    for operation in await _all(session, _operation, under_way, _operation.c.id):
+        for sentence in _operation_now(operation):
             yield sentence
-    async for sentence in _tasks(session, f"att_{row['id']}"):
-        yield sentence
 
 
 def _sentence(what: str, row: RowMapping, *because: str) -> str:
@@ -193,13 +202,6 @@ def _asked(row: Mapping[Any, Any]) -> str:
     return f"The gateway has {times}, and is not asked again."
 
 
-async def _heard(session: AsyncSession, attempt_id: int) -> Story:
-    rows = await _all(session, _notification, _notification.c.attempt_id == attempt_id, _notification.c.id)
-    for row in rows:
-        why = f": {row['reason']}" if row["reason"] else ""
-        yield f"Notification not_{row['id']} of {row['received_at']:%Y-%m-%d %H:%M:%S} UTC is {row['state']}{why}."
-
-
 _KINDS: Final = {
     "capture": "The capture",
     "reversal": "The reversal",
@@ -210,7 +212,15 @@ _KINDS: Final = {
 }
 
 
-async def _of_operation(_: Context, session: AsyncSession, row: RowMapping) -> Story:
+async def _of_operation(ctx: Context, session: AsyncSession, row: RowMapping) -> Story:
+    for sentence in _operation_now(row):
+        yield sentence
+    [attempt] = await _all(session, _attempt, _attempt.c.id == row["attempt_id"], _attempt.c.id)
+    for line in await plain_story(ctx, session, Of.ATTEMPT, attempt):
+        yield line
+
+
+def _operation_now(row: RowMapping) -> Iterator[str]:
     of = f" of the payment {row['payment_id']}" if row["payment_id"] else ""
     amount = _amount(row["amount_minor"], row["currency"])
     what = f"{_KINDS[row['kind']]} of {amount} (op_{row['id']}, {row['key']}){of} after att_{row['attempt_id']}"
@@ -220,14 +230,6 @@ async def _of_operation(_: Context, session: AsyncSession, row: RowMapping) -> S
     if row["state"] in OPEN and row["asks"]:
         # Sending counts as the first look.
         yield _asked({**row, "asks": row["asks"] - 1})
-    async for sentence in _tasks(session, f"op_{row['id']}"):
-        yield sentence
-
-
-async def _tasks(session: AsyncSession, subject: str) -> Story:
-    mine = (_task.c.subject == subject) | _task.c.subject.startswith(f"{subject}/")
-    for task in await _all(session, _task, mine, _task.c.id):
-        yield f"A person was asked ({task['kind']}, {task['state']}): {task['reason']}."
 
 
 async def _all(session: AsyncSession, of: Table, where: ColumnElement[bool], order: Any) -> list[RowMapping]:

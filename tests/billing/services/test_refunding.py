@@ -60,8 +60,8 @@ async def test_a_surplus_is_given_back_by_hand_and_the_task_ends(world: World) -
     assert await world.states(Invoice) == ["paid"]
     assert (world.bank.taken(), await world.tasks(), await world.breaches()) == (2500, [], [])
     told = await explain(world.ctx, "att_1")
-    assert any("The refund of 25.00 EUR (op_1" in each and each.endswith("was approved.") for each in told)
-    assert "It was wanted because: paid twice." in told
+    assert any("Refund approved after an attempt, €25.00. Paid twice. (op_1)" in each for each in told)
+    assert "It was wanted because: paid twice." in await explain(world.ctx, "op_1")
     with pytest.raises(RefundError, match="nothing of att_1 is left to give back"):
         await give_back(world.ctx, "att_1")
 
