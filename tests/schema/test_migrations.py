@@ -15,9 +15,11 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import BigInteger, Connection, DateTime, text
 
 import migrations
-from billing.models import metadata
+from billing.models import Scope, metadata
 from billing.models.base import Instant
+from billing.services.keying import make_key
 from billing.store import Store
+from tests.billing.services.support import make_world
 from tests.conftest import Databases
 from tests.schema.facts import facts
 
@@ -58,6 +60,19 @@ async def test_every_step_can_be_taken_back_and_again(empty_database_url: str) -
         await migrations.upgrade(empty_database_url, revision)
         assert await facts_of(empty_database_url) == after
         before = after
+
+
+async def test_keys_lose_a_scope_that_older_code_does_not_know_and_those_without_another_end(database_url: str) -> None:
+    store = Store(database_url)
+    world = await make_world(store)
+    for scopes in ([Scope.SETUP], [Scope.READ, Scope.SETUP], [Scope.WRITE]):
+        await make_key(world.ctx, world.merchant_id, "shop", scopes)
+    await store.close()
+    await migrations.downgrade(database_url, HISTORY[HISTORY.index("set_up_by_api") - 1])
+    query = text("SELECT scopes, revoked_at IS NULL AS is_good FROM api_key ORDER BY id")
+    async with migrations.connected(database_url) as connection:
+        keys = [(row.scopes, bool(row.is_good)) for row in await connection.execute(query)]
+    assert keys == [("read", False), ("read", True), ("write", True)]
 
 
 async def test_a_database_without_tables_has_no_revision(empty_database_url: str) -> None:
