@@ -162,11 +162,18 @@ async def _left(session: AsyncSession, run: RowMapping) -> int:
     return count
 
 
+async def gateways_of(session: AsyncSession, merchant_id: int) -> dict[str, str]:
+    """Return at which gateway each of the merchant's accounts is, by the account's reference."""
+    mine = select(_account.c.reference, _account.c.gateway).where(_account.c.merchant_id == merchant_id)
+    return {row.reference: row.gateway for row in await session.execute(mine)}
+
+
 async def troubles_of(session: AsyncSession, run_id: int) -> Sequence[RowMapping]:
     """Return some of the run's attempts that did not go through, newest first, each with its customer and account."""
     bad = (_S.DECLINED, _S.UNKNOWN, _S.NOT_SENT, _S.REFUSED)
+    of_account = (_account.c.reference.label("account"), _account.c.gateway)
     query = (
-        select(_attempt, _customer.c.name, _customer.c.reference, _account.c.reference.label("account"))
+        select(_attempt, _customer.c.name, _customer.c.reference, *of_account)
         .join_from(_attempt, _customer, _customer.c.id == _attempt.c.customer_id)
         .join(_account, _account.c.id == _attempt.c.gateway_account_id)
         .where(_attempt.c.run_id == run_id, _attempt.c.state.in_(bad))

@@ -216,6 +216,6 @@ async def _shown(desk: Seated, customer: str, draft: Draft | None = None) -> Res
 
 def _profiles_of(customer_id: int) -> Select[Any]:
     """Return a query for what is stored of a customer, what can be charged first."""
-    query = select(_profile, _account.c.reference.label("account")).join_from(_profile, _account)
+    query = select(_profile, _account.c.reference.label("account"), _account.c.gateway).join_from(_profile, _account)
     is_gone = _profile.c.state != ProfileState.ACTIVE
     return query.where(_profile.c.customer_id == customer_id).order_by(is_gone, _profile.c.id.desc()).limit(SHOWN)

@@ -98,14 +98,15 @@ async def _known(desk: Desk, session: AsyncSession) -> dict[str, Any]:
     }
 
 
-def _lines(night: Night, accounts: Sequence[RowMapping]) -> list[tuple[str, Share, int | None, str]]:
-    """Return each account's share of the night with how many it was last time, and why it would wait, if it would."""
+def _lines(night: Night, accounts: Sequence[RowMapping]) -> list[tuple[str, str, Share, int | None, str]]:
+    """Return each account with its gateway, share of the night, how many it was last time, and why it would wait."""
     now = by_account(night.plan.loads)
     before = by_account(plan_in(night.before).loads) if night.before is not None else None
+    gateways = {each["reference"]: each["gateway"] for each in accounts}
     stopped = {each["reference"]: each["stopped_reason"] for each in accounts if each["state"] == AccountState.STOPPED}
     names = sorted({*now, *(before or {})})
     return [
-        (name, now.get(name, Share()), _count(before, name), stopped.get(name, "") if name in stopped else "")
+        (name, gateways.get(name, name), now.get(name, Share()), _count(before, name), stopped.get(name, ""))
         for name in names
     ]
 
@@ -127,7 +128,7 @@ def _against(night: Night) -> tuple[Counter[str], int] | None:
 async def _doubts(session: AsyncSession, merchant_id: int) -> Sequence[RowMapping]:
     """Return some of the charges in doubt, the newest first, by the index of those that are asked about."""
     query = (
-        select(_attempt, _customer.c.name, _account.c.reference.label("account"))
+        select(_attempt, _customer.c.name, _account.c.gateway)
         .join_from(_attempt, _customer, _customer.c.id == _attempt.c.customer_id)
         .join(_account, _account.c.id == _attempt.c.gateway_account_id)
         .where(_attempt.c.merchant_id == merchant_id, _attempt.c.state == AttemptState.UNKNOWN)

@@ -24,6 +24,7 @@ from billing.services.watching import (
     by_account,
     charges_of,
     find_run,
+    gateways_of,
     skipped_in,
     standing_of,
     troubles_of,
@@ -172,7 +173,9 @@ async def _known(desk: Desk, name: str) -> dict[str, Any]:
         troubles = await troubles_of(session, run["id"])
         skipped = await skipped_in(session, run["id"]) if standing.skipped else []
         largest = await largest_recently(session, desk.merchant_id, run["on_day"], run["id"])
-    gauges = gauges_of(brakes_of(desk.at.merchant["brakes"]), standing, largest)
+        gateways = await gateways_of(session, desk.merchant_id)
+    titles = {name: desk.title_of(gateway) for name, gateway in gateways.items()}
+    gauges = gauges_of(brakes_of(desk.at.merchant["brakes"]), standing, largest, titles)
     now = desk.ctx.clock.now()
     return {
         "run": run,
@@ -184,6 +187,7 @@ async def _known(desk: Desk, name: str) -> dict[str, Any]:
         "troubles": troubles,
         "skipped": skipped,
         "why_skipped": SKIPPED,
+        "gateways": gateways,
         "gauges": gauges,
         "limit_at": LIMIT_AT,
         "is_open": run["state"] in OPEN_RUN_STATES,

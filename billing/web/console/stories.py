@@ -160,12 +160,12 @@ STANDS: Final[Mapping[str, str]] = {
 def _attempt(desk: Desk, row: RowMapping) -> Line:
     fact = f"{{}} {STANDS[row['state']]}" + (f": {row['decline_code']}" if row["decline_code"] else "")
     path = f"/attempts/{row['key']}"
-    return Line(TONES[row["state"]], fact, _attempt_why(row), "Attempt", path, _sum(desk, row), row["key"])
+    return Line(TONES[row["state"]], fact, _attempt_why(desk, row), "Attempt", path, _sum(desk, row), row["key"])
 
 
-def _attempt_why(row: RowMapping) -> str:
+def _attempt_why(desk: Desk, row: RowMapping) -> str:
     profile = means_in(row)
-    where = f"{CHANNELS[row['channel']]} at {row['gateway']}" + (f", {profile}" if profile else "")
+    where = f"{CHANNELS[row['channel']]} at {desk.title_of(row['gateway'])}" + (f", {profile}" if profile else "")
     why = [f"{where}.", _sentence(row["evidence"]), _DECLINES.get(row["decline_class"] or "", "")]
     return " ".join(each for each in why if each)
 
@@ -174,9 +174,9 @@ def _sum(desk: Desk, row: RowMapping) -> str:
     return desk.writer.money(row["amount_minor"], row["currency"])
 
 
-def _opened(_: Desk, row: RowMapping) -> Line:
+def _opened(desk: Desk, row: RowMapping) -> Line:
     by = "From a pay-link." if row["pay_link_id"] else ""
-    return Line("is-event", f"Customer led to the payment page at {row['gateway']}", by)
+    return Line("is-event", f"Customer led to the payment page at {desk.title_of(row['gateway'])}", by)
 
 
 def _consent(_: Desk, row: RowMapping) -> Line:
@@ -198,23 +198,23 @@ NEWS: Final = {
 }
 
 
-def _notification(_: Desk, row: RowMapping) -> Line:
+def _notification(desk: Desk, row: RowMapping) -> Line:
     tone = "is-failed" if row["state"] == NotificationState.FORGED else "is-event"
     why = NEWS[NotificationState(row["state"])]
     copies = f" It came {row['copies']} times." if row["copies"] > 1 else ""
     said = f" {_sentence(row['reason'])}" if row["reason"] else ""
-    return Line(tone, f"Notification from {row['gateway']}", why + said + copies, code=f"not_{row['id']}")
+    return Line(tone, f"Notification from {desk.title_of(row['gateway'])}", why + said + copies, code=f"not_{row['id']}")
 
 
 # --- profiles ---------------------------------------------------------------
 
 
-def _profile(_: Desk, row: RowMapping) -> Line:
-    return Line("is-paid", f"Profile stored: {means_in(row)}", f"At {row['gateway']}.", code=f"pro_{row['id']}")
+def _profile(desk: Desk, row: RowMapping) -> Line:
+    return Line("is-paid", f"Profile stored: {means_in(row)}", f"At {desk.title_of(row['gateway'])}.", code=f"pro_{row['id']}")
 
 
-def _renewed(_: Desk, row: RowMapping) -> Line:
-    return Line("is-paid", f"Profile renewed: {means_in(row)}", f"At {row['gateway']}.", code=f"pro_{row['id']}")
+def _renewed(desk: Desk, row: RowMapping) -> Line:
+    return Line("is-paid", f"Profile renewed: {means_in(row)}", f"At {desk.title_of(row['gateway'])}.", code=f"pro_{row['id']}")
 
 
 def _verification(desk: Desk, row: RowMapping) -> Line:
