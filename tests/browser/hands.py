@@ -1,4 +1,4 @@
-"""Two ways to use a page of the console: with a mouse, and by keyboard alone. Things are found by what they are called."""
+"""Two ways to use a page of the console, by what things are called: with a mouse, and by keyboard alone."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Final
 
 from playwright.async_api import Locator, Page, expect
 
-PATIENCE_MS: Final = 60_000
+PATIENCE_MS: Final = 12_000
 TABS_MAX: Final = 300
 
 

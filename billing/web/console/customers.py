@@ -18,7 +18,7 @@ from billing.subscriptions import SubscriptionState
 from billing.web.console.desk import Seated, part_of
 from billing.web.console.forms import Draft, Field, Form, Values, email, matching
 from billing.web.console.gate import Section
-from billing.web.console.stories import means_in, told
+from billing.web.console.stories import profile_in, told
 
 router = Section("Customers", "/customers")
 
@@ -208,7 +208,7 @@ async def _shown(desk: Seated, customer: str, draft: Draft | None = None) -> Res
         known: dict[str, Any] = {"subscriptions": subscriptions.mappings().all(), "profiles": profiles}
         known |= {
             "invoices": invoices.mappings().all(),
-            "means": means_in,
+            "means": profile_in,
             "story": await told(desk, session, Of.CUSTOMER, row),
         }
     return desk.show("customer.html", row=row, draft=draft or Form.of().blank(), **known)

@@ -37,6 +37,7 @@ from billing.services.watching import (
     standing_of,
 )
 from billing.web.console.desk import Desk, Seated
+from billing.web.console.doubts import title_of
 from billing.web.console.gate import Section
 from billing.web.console.plots import recovery_plot, recurring_plot
 from billing.web.console.runs import segments_of, took
@@ -86,6 +87,7 @@ async def _known(desk: Desk, session: AsyncSession) -> dict[str, Any]:
         "against": _against(night),
         "warning": why_not_begin(brakes_of(desk.at.merchant["brakes"]), night.plan.loads, night.largest),
         "doubts": await _doubts(session, desk.merchant_id),
+        "title_of": title_of,
         "tasks": await _tasks(session, desk.merchant_id),
         "standing": standing,
         "segments": segments_of(standing) if standing is not None else [],

@@ -33,6 +33,7 @@ from billing.web.console.desk import Desk, Seated, part_of
 from billing.web.console.forms import Field, Form
 from billing.web.console.gate import Section
 from billing.web.console.gauges import LIMIT_AT, gauges_of
+from billing.web.console.stories import cause_in
 
 router = Section("Runs", "/runs")
 
@@ -161,7 +162,7 @@ def number_in(name: str) -> int:
 
 async def _show(desk: Desk, name: str, **asked: Any) -> Response:
     known = await _known(desk, name)
-    whole: dict[str, Any] = {"draft": WHY.blank(), "asking": ""} | known | asked
+    whole: dict[str, Any] = {"draft": WHY.blank(), "blank": WHY.blank(), "asking": ""} | known | asked
     return desk.show("run.html", **whole)
 
 
@@ -186,6 +187,7 @@ async def _known(desk: Desk, name: str) -> dict[str, Any]:
         "plan_charges": charges_of(standing.plan.loads),
         "troubles": troubles,
         "skipped": skipped,
+        "cause_in": cause_in,
         "why_skipped": SKIPPED,
         "gateways": gateways,
         "gauges": gauges,

@@ -24,7 +24,7 @@ from billing.web.console.desk import Effect, Seated, part_of
 from billing.web.console.forms import Draft, Field, Form, Option, Values, day, matching, options, whole
 from billing.web.console.gate import Section
 from billing.web.console.outlook import AHEAD, Outlook, lines_of, outlook, price_in, strip
-from billing.web.console.stories import means_in, period_in, told
+from billing.web.console.stories import period_in, profile_in, told
 
 router = Section("Subscriptions", "/subscriptions")
 
@@ -117,7 +117,7 @@ async def _start_form(desk: Seated, session: AsyncSession, customer: RowMapping)
     profiles = select(_profile, _account.c.reference.label("account"), _account.c.gateway).join_from(_profile, _account)
     usable = (_profile.c.customer_id == customer["id"]) & (_profile.c.state == ProfileState.ACTIVE)
     rows = (await session.execute(profiles.where(usable).order_by(_profile.c.id.desc()).limit(20))).mappings()
-    stored = [(str(row["id"]), f"{means_in(row)} at {desk.title_of(row['gateway'])}") for row in rows]
+    stored = [(str(row["id"]), f"{profile_in(row)} at {desk.title_of(row['gateway'])}") for row in rows]
     return Form.of(
         Field(
             "reference",
@@ -241,7 +241,10 @@ async def undo_cancellation(desk: Seated, subscription: Name) -> Response:
 
 def _cancel_form(out: Outlook) -> Form:
     """Return what is asked of a cancellation: the ways there are as things stand, each with what it does."""
-    ways = (Option(When.PERIOD_END, "At the end of the billed days", out.at_period_end), Option(When.NOW, "Now", out.now))
+    ways = (
+        Option(When.PERIOD_END, "At the end of the billed days", out.at_period_end),
+        Option(When.NOW, "Now", out.now),
+    )
     return Form.of(Field("when", "When", "choice", options=tuple(way for way in ways if way.hint) or ways))
 
 
@@ -282,9 +285,7 @@ async def _rehearsed(desk: Seated, draft: Draft, effect: Effect, reference: str)
 # --- how one is shown -------------------------------------------------------
 
 
-async def _shown(
-    desk: Seated, reference: str, draft: Draft | None = None, *, cancel: Draft | None = None
-) -> Response:
+async def _shown(desk: Seated, reference: str, draft: Draft | None = None, *, cancel: Draft | None = None) -> Response:
     async with desk.ctx.store.read() as session:
         row = await changing.find_subscription(session, desk.merchant_id, reference)
         invoices = (await session.execute(_invoices_of(row))).mappings().all()
@@ -295,7 +296,7 @@ async def _shown(
     known: dict[str, Any] = {"past": past, "ahead": ahead, "outlook": out, "lines": lines_of(row, AHEAD)}
     known["cancel"] = cancel or _cancel_form(out).blank(when=When.PERIOD_END if out.at_period_end else When.NOW)
     known |= {"open": [each for each in invoices if each["state"] == InvoiceState.OPEN]}
-    known |= {"profile": profile, "means": means_in, "price": price_in(desk, row), "story": story}
+    known |= {"profile": profile, "means": profile_in, "price": price_in(desk, row), "story": story}
     status = 200 if cancel is None else 422
     return desk.show("subscription.html", status, row=row, draft=draft or Form.of().blank(), period=_period, **known)
 

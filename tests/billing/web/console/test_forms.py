@@ -1,4 +1,4 @@
-"""Every form of the console, as it is found on its pages: what cannot be is said beside its field, and nothing is lost."""
+"""Every form of the console, found on its pages: what cannot be is said beside its field, and nothing is lost."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import pytest
-from lxml import html
 
 from billing.gateway import GatewayKind, Setting
 from billing.services.context import Gateways
@@ -15,6 +14,7 @@ from billing.services.tasking import NewTask, raise_tasks
 from gateways.registry import KINDS
 from tests.billing.services.support import World, by_link, lose_before
 from tests.billing.web.console.support import Browser, signed_in, whole_app
+from tests.scenarios.stage import parsed
 
 ROOT: Final = "/console/nordlicht"
 # What is typed where anything may be: it fits into the shortest field, and is known again.
@@ -98,8 +98,8 @@ def named(path: str) -> str:
 
 
 def sheets_in(page: str) -> Iterator[Sheet]:
-    """Find the forms with something to type, choose or tick; a field's page tells what may be in it."""
-    for form in html.fromstring(page).forms:
+    """Find the forms with something to type or to choose; what only a preview asks for is not the form's own."""
+    for form in parsed(page).forms:
         fields = [each for name in dict.fromkeys(form.fields) if (each := asked_in(form, name))]
         if form.method == "POST" and fields:
             hidden = {each.name: each.value or "" for each in form.xpath(".//input[@type='hidden']")}
@@ -107,7 +107,9 @@ def sheets_in(page: str) -> Iterator[Sheet]:
 
 
 def asked_in(form: Any, name: str) -> Asked | None:
-    found = form.xpath(f".//*[@name='{name}']")
+    found = form.xpath(f".//*[@name='{name}'][not(ancestor::aside)]")
+    if not found:
+        return None
     first = found[0]
     kind = first.get("type", first.tag)
     if kind in ("hidden", "checkbox"):
@@ -115,7 +117,8 @@ def asked_in(form: Any, name: str) -> Asked | None:
     if kind == "radio":
         return Asked(name, kind, "", [each.get("value") for each in found])
     if first.tag == "select":
-        return Asked(name, "select", first.value or "", [value for value in first.value_options if value])
+        ways = [value for value in first.value_options if value]
+        return Asked(name, "select", first.value or "", ways) if ways else None
     return Asked(name, kind, first.value or "", [], int(first.get("maxlength", "200")))
 
 
@@ -130,7 +133,11 @@ def shown_in(form: Any, name: str) -> str:
 # The bank of the small world, as a kind of gateway that people can set up.
 BANK: Final = GatewayKind(
     "Bank",
-    (Setting("desk", "Desk"), Setting("password", "Password", is_secret=True), Setting("page", "Page", default="plain")),
+    (
+        Setting("desk", "Desk"),
+        Setting("password", "Password", is_secret=True),
+        Setting("page", "Page", default="plain"),
+    ),
 )
 
 
@@ -141,8 +148,10 @@ async def whole_world(world: World) -> World:
     world.bank.on("P2", lose_before)
     await world.run()
     async with world.store.write() as session:
-        await raise_tasks(session, [NewTask(world.merchant_id, "profile", "cus_1", "another card is stored there")], world.clock.now())
-    gateways = Gateways(world.ctx.gateways.open, world.ctx.vault, KINDS | {"bank": BANK})
+        await raise_tasks(
+            session, [NewTask(world.merchant_id, "profile", "cus_1", "another card is stored there")], world.clock.now()
+        )
+    gateways = Gateways(world.ctx.gateways.open, world.ctx.vault, {**KINDS, "bank": BANK})
     return replace(world, ctx=replace(world.ctx, gateways=gateways))
 
 
@@ -158,7 +167,7 @@ async def every_sheet(who: Browser) -> dict[str, Sheet]:
         answer = await who.http.get(path, follow_redirects=True)
         page = answer.text
         found |= {sheet.name: sheet for sheet in sheets_in(page) if sheet.name not in found}
-        todo += html.fromstring(page).xpath("//a[starts-with(@href, '/console/')]/@href")
+        todo += parsed(page).xpath("//a[starts-with(@href, '/console/')]/@href")
     return found
 
 
@@ -182,17 +191,18 @@ async def test_every_form_of_the_console_says_beside_each_field_what_cannot_be_a
 
 
 def check(page: str, sheet: Sheet, asked: Asked) -> None:
-    """Find the form again with the error beside its field, in the list above it, and everything else as it was typed."""
+    """Find the form again: the error beside its field and in the list above, and everything else as it was typed."""
     [again] = [each for each in sheets_in(page) if each.name == sheet.name]
     about, form = (sheet.name, asked.name), again.element
     fields = form.xpath(f".//*[@name='{asked.name}']")
     assert all(each.get("aria-invalid") == "true" for each in fields), about
+    field_id = next(each.get("id") for each in fields if each.get("id"))
     told = [*fields, *form.xpath(f".//fieldset[.//*[@name='{asked.name}']]")]
-    assert f"f-{asked.name}-error" in " ".join(each.get("aria-describedby", "") for each in told), about
-    [said] = form.xpath(f".//*[@id='f-{asked.name}-error']")
+    assert f"{field_id}-error" in " ".join(each.get("aria-describedby", "") for each in told), about
+    [said] = parsed(page).xpath(f"//*[@id='{field_id}-error']")
     assert said.text_content().strip().endswith("."), about
-    assert form.xpath(f".//*[@role='alert']//a[@href='#f-{asked.name}']"), about
-    assert form.xpath(f".//*[@id='f-{asked.name}']"), about
+    assert form.xpath(f".//*[@role='alert']//a[@href='#{field_id}']"), about
+    assert len(parsed(page).xpath(f"//*[@id='{field_id}']")) == 1, about
     kept = {each.name: shown_in(form, each.name) for each in sheet.fields if each.kind != "password"}
     typed = sheet.typed(**{asked.name: "" if asked.options else asked.bad})
     assert kept == {name: typed[name] for name in kept}, about
