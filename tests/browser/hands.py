@@ -8,7 +8,7 @@ from typing import Final
 
 from playwright.async_api import Locator, Page, expect
 
-PATIENCE_MS: Final = 12_000
+PATIENCE_MS: Final = 60_000
 TABS_MAX: Final = 300
 
 
@@ -27,7 +27,7 @@ class Hand:
 
     async def see(self, words: str) -> None:
         """Wait until these words stand on the page."""
-        await expect(self.page.locator("body")).to_contain_text(words, timeout=PATIENCE_MS)
+        await expect(self.page.locator("body")).to_contain_text(words)
 
     async def press(self, name: str) -> None:
         """Press a button, and be told by the next `see` where it led."""

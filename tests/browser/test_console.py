@@ -24,7 +24,7 @@ from jobs.timetable import work_of_the_hour
 from tests.billing.web.console.routes import routes
 from tests.browser.conftest import launched
 from tests.browser.hands import PATIENCE_MS, Hand, Keys
-from tests.browser.test_customer import CARD, until_state
+from tests.browser.test_customer import CARD
 from tests.contract.sandbox import Sandbox
 from tests.scenarios.stage import ANNA, DECLINED, MERCHANT, Stage, raised
 
@@ -45,13 +45,15 @@ HANDS: Final = pytest.mark.parametrize("hand", [Hand, Keys], ids=["mouse", "keyb
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def chromium() -> AsyncIterator[Browser]:
+    expect.set_options(timeout=PATIENCE_MS)
     async with launched() as browser:
         yield browser
+    expect.set_options(timeout=None)
 
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def stage(lite_url: str, sandbox: Sandbox) -> AsyncIterator[Stage]:
-    async with raised(lite_url, sandbox, gateways_at_private_addresses=True) as stage:
+    async with raised(lite_url, sandbox, gateways_at_private_addresses=True, lease_s=120) as stage:
         yield stage
 
 
@@ -151,7 +153,6 @@ async def sell(me: Hand, subscription: str, profile: str = "") -> None:
     await me.write("Reference", subscription)
     await me.choose("Price", "Solo, monthly")
     if profile:
-        print("SELECT", await me.page.locator("#f-profile").evaluate("e => e.outerHTML"))
         await me.choose("Charged to", profile)
     await me.press("Show the first invoices")
     await me.see("The first invoices would be")
@@ -172,7 +173,7 @@ async def run_now(stage: Stage, me: Hand) -> None:
 async def becomes(me: Hand, state: str) -> None:
     """Wait until the page, which looks again every few seconds, shows a run in another state."""
     await me.page.clock.fast_forward(6_000)
-    await expect(me.page.locator("h1 .badge")).to_have_text(state, timeout=PATIENCE_MS)
+    await expect(me.page.locator("h1 .badge")).to_have_text(state)
 
 
 async def pay(me: Hand, chromium: Browser) -> None:
@@ -186,7 +187,7 @@ async def pay(me: Hand, chromium: Browser) -> None:
     for name, value in CARD.items():
         await customer.fill(f"input[name={name}]", value)
     await customer.click("button[value=pay]")
-    await until_state(customer, "paid")
+    await expect(customer.locator('html[data-page="paid"]')).to_have_count(1)
     await customer.close()
 
 
@@ -209,7 +210,7 @@ async def test_from_an_empty_database_to_the_first_charge_seen_as_paid(
     await me.follow("Back")
     await expect(page.locator("h1 .badge")).to_have_text("paid")
 
-    await sell(me, "S1002", profile="Stored means at mPAY24")
+    await sell(me, "S1002", profile="Visa at mPAY24")
     await run_now(stage, me)
     await me.go("Invoices")
     await me.follow("TH-2026-00002")

@@ -430,8 +430,7 @@ async def raised(
             secret_key=SECRET,
             smtp_url=smtp_url,
             public_url=f"http://127.0.0.1:{listening.getsockname()[1]}",
-            lease_s=15,
-            **settings_more,
+            **{"lease_s": 15, **settings_more},
         )
         async with (
             open_context(settings) as ctx,

@@ -38,6 +38,14 @@ def day(text: str) -> date:
         raise ValueError("Write a day that exists, like 2026-12-31.") from None
 
 
+def day_in(text: str) -> date | None:
+    """Return the day that an address asks for, or nothing where it is none."""
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        return None
+
+
 def whole(least: int = 0, most: int = 10**9) -> Callable[[str], int]:
     """Return a reader of whole numbers within limits."""
 

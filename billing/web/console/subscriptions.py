@@ -21,7 +21,7 @@ from billing.services.starting import NewSubscription, start
 from billing.subscriptions import SubscriptionState
 from billing.web.console.customers import REFERENCE
 from billing.web.console.desk import Effect, Seated, part_of
-from billing.web.console.forms import Draft, Field, Form, Option, Values, day, matching, options, whole
+from billing.web.console.forms import Draft, Field, Form, Option, Values, day, day_in, matching, options, whole
 from billing.web.console.gate import Section
 from billing.web.console.outlook import AHEAD, Outlook, lines_of, outlook, price_in, strip
 from billing.web.console.stories import period_in, profile_in, told
@@ -44,11 +44,13 @@ _QUANTITY: Final = Field("quantity", "Quantity", "number", read=whole(1, 1_000_0
 
 @router.page("/subscriptions", Role.VIEWER)
 async def list_subscriptions(desk: Seated) -> Response:
-    """Show the subscriptions, newest first, by state, customer or reference."""
-    asked = {name: desk.asked(name) for name in ("state", "customer", "reference")}
+    """Show the subscriptions, newest first, by state, day on which they are due, customer or reference."""
+    asked = {name: desk.asked(name) for name in ("state", "due", "customer", "reference")}
     query = SUBSCRIPTIONS.where(_subscription.c.merchant_id == desk.merchant_id)
     if asked["state"] in set(_S):
         query = query.where(_subscription.c.state == asked["state"])
+    if due_on := day_in(asked["due"]):
+        query = query.where(_subscription.c.next_due_on <= due_on)
     if asked["customer"]:
         theirs = (_customer.c.merchant_id == desk.merchant_id) & (_customer.c.reference == asked["customer"])
         query = query.where(theirs)
