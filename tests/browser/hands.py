@@ -98,9 +98,9 @@ class Keys(Hand):
         await self.page.keyboard.type(text)
 
     async def _reach(self, thing: Locator, is_there: str = "it => it === document.activeElement") -> None:
-        await expect(thing).to_be_visible(timeout=PATIENCE_MS)
+        found = await thing.element_handle()
         for _ in range(TABS_MAX):
-            if await thing.evaluate(is_there):
+            if await found.evaluate(is_there):
                 return
             await self.page.keyboard.press("Tab")
         raise AssertionError(f"the tab key never comes to {thing}")
