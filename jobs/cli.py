@@ -25,8 +25,9 @@ from typer.exceptions import TyperException
 import migrations
 from billing.gateway import GatewayError
 from billing.mail import MailError
-from billing.models import Merchant, RunState, table
+from billing.models import ActorKind, Merchant, RunState, table
 from billing.payments import OPEN, AttemptState
+from billing.services.auditing import Actor
 from billing.services.context import Context
 from billing.services.deciding import DecisionError, Word, decide
 from billing.services.founding import SetupError, found
@@ -42,6 +43,7 @@ from billing.vault import VaultError
 from jobs import bench as bench_job
 from jobs import demo as demo_job
 from jobs import serving
+from jobs.archive import ArchiveError, archive
 from jobs.billing_run import Report, RunRefusedError, foresee, run_all
 from jobs.deliver import announce_all, deliver_all
 from jobs.doctor import PROMISES, examine
@@ -66,6 +68,7 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
 On = Annotated[datetime | None, typer.Option("--on", formats=["%Y-%m-%d"], help="Business day; default today.")]
 MerchantName = Annotated[str | None, typer.Option("--merchant", help="Only this merchant, by its reference.")]
+By = Annotated[str, typer.Option("--by", envvar=["TURNUS_OPERATOR", "USER"], help="Who says so.")]
 
 BAD_INPUT = (
     SettingsError,
@@ -83,6 +86,7 @@ BAD_INPUT = (
     KeyingError,
     StaffError,
     RotationError,
+    ArchiveError,
     GatewayError,
     MailError,
     SandboxError,
@@ -315,6 +319,20 @@ def explain_(name: str, as_json: Json = False) -> None:
     Screen(as_json).result({"id": name, "sentences": sentences}, "\n".join(sentences))
 
 
+@app.command("archive")
+def archive_(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where the files go.")],
+    days: Annotated[int, typer.Option("--days", help="How long ago it must have been settled.")] = 400,
+    by: By = "",
+    as_json: Json = False,
+) -> None:
+    """Move what old notifications said out of the database, into files."""
+    actor = Actor(ActorKind.COMMAND, by or "somebody")
+    done = _work(lambda ctx, _: archive(ctx, folder, days, actor))
+    files = "".join(f"\n{folder / name}" for name in done.files)
+    Screen(as_json).result(asdict(done), f"{done.notifications} notifications archived.{files}")
+
+
 @app.command()
 def settle(
     name: Annotated[str, typer.Argument(metavar="ID", help="What is in doubt: att_12 or op_34.")],
@@ -323,7 +341,7 @@ def settle(
     not_booked: Annotated[bool, typer.Option("--not-booked", help="Nothing was booked, and nothing will be.")] = False,
     amount: Annotated[str, typer.Option("--amount", help="What was booked, if not what was asked for.")] = "",
     reserved: Annotated[bool, typer.Option("--reserved", help="It is only reserved, and not captured.")] = False,
-    by: Annotated[str, typer.Option("--by", envvar=["TURNUS_OPERATOR", "USER"], help="Who says so.")] = "",
+    by: By = "",
     as_json: Json = False,
 ) -> None:
     """Settle a doubt by hand, with proof; what the gateway says later still corrects it."""

@@ -9,7 +9,7 @@ from typing import Any, Final
 from sqlalchemy import JSON, BigInteger, Index, LargeBinary, UniqueConstraint, text
 from sqlmodel import Field
 
-from billing.models.base import Row, identity, instant, one_of, refers, word
+from billing.models.base import Row, identity, instant, one_of, refers, rule, word
 
 
 class NotificationState(StrEnum):
@@ -52,11 +52,15 @@ class TaskState(StrEnum):
 
 
 class Notification(Row, table=True):
-    """A message from a gateway, stored before it is acted on; the same news is stored once."""
+    """A message from a gateway, stored before it is acted on; the same news is stored once.
+
+    Once it is `archived_at` a time, what it said (query, headers and body) is empty here and stands in a file.
+    """
 
     __table_args__ = (
         UniqueConstraint("gateway_account_id", "digest"),
         one_of("state", NotificationState),
+        rule("archived_is_over", "archived_at IS NULL OR state IN ('settled', 'forged')"),
         Index("ix_notification_state", "state", "id"),
         Index("ix_notification_attempt_id", "attempt_id"),
     )
@@ -74,6 +78,7 @@ class Notification(Row, table=True):
     attempt_id: int | None = refers("attempt.id", nullable=True)
     received_at: datetime = instant(nullable=False)
     settled_at: datetime | None = instant()
+    archived_at: datetime | None = instant()
     copies: int = Field(default=1)
 
 

@@ -45,6 +45,7 @@ BREAKS: dict[str, list[Values]] = {
     "ck_merchant_link_days_positive": [{"link_days": 0}],
     "ck_merchant_sandbox_has_clock": [{"live": True}],
     "ck_merchant_verification_positive": [{"verification_minor": 0}],
+    "ck_notification_archived_is_over": [{"archived_at": datetime(2026, 11, 21, 2, 0, tzinfo=UTC)}],
     "ck_number_series_next_positive": [{"next_value": 0}],
     "ck_operation_amount_positive": [{"amount_minor": 0}],
     "ck_pay_link_one_thing": [{"invoice_id": None}, {"verification_id": 1}],

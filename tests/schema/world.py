@@ -33,7 +33,7 @@ _SPECIAL: Mapping[str, Values] = {
     "pay_link": {"verification_id": None},
     "verification": {"state": "open"},
     "posting": {"account": "receivable"},
-    "notification": {"state": "received"},
+    "notification": {"state": "received", "archived_at": None},
     "message": {"state": "queued"},
     "task": {"state": "open"},
     "console_user": {"password_hash": "$argon2id$", "totp_step": 1},

@@ -48,6 +48,7 @@ _NOTIFICATION: Final[dict[str, Any]] = {
     "copies": 1,
     "received_at": "2026-11-25T09:30:00Z",
     "settled_at": "2026-11-25T09:30:01Z",
+    "archived_at": None,
 }
 _VERIFICATION: Final[dict[str, Any]] = {
     "id": "ver_6",
@@ -82,6 +83,7 @@ class ShownNotification(Shown):
     copies: int
     received_at: Instant
     settled_at: Instant | None
+    archived_at: Instant | None
 
 
 class ShownVerification(Shown):
