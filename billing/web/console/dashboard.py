@@ -17,6 +17,7 @@ from billing.models import (
     Customer,
     GatewayAccount,
     Plan,
+    Price,
     Role,
     Subscription,
     Task,
@@ -45,7 +46,7 @@ from billing.web.console.runs import segments_of, took
 router = Section("Tonight")
 
 _attempt, _customer, _account = table(Attempt), table(Customer), table(GatewayAccount)
-_plan, _subscription, _task = table(Plan), table(Subscription), table(Task)
+_plan, _price, _subscription, _task = table(Plan), table(Price), table(Subscription), table(Task)
 SHOWN: Final = 4
 
 
@@ -62,9 +63,10 @@ async def show_dashboard(desk: Seated) -> Response:
 
 async def _steps(desk: Desk, session: AsyncSession) -> list[tuple[str, bool, str, str]]:
     """Return what there must be before a night can do anything: what, whether it is there, where, and why."""
+    has_price = exists().where(_price.c.plan_id == _plan.c.id)
     there = {
-        name: (await session.execute(select(exists().where(of.c.merchant_id == desk.merchant_id)))).scalar()
-        for name, of in (("account", _account), ("plan", _plan), ("subscription", _subscription))
+        name: (await session.execute(select(exists().where(of.c.merchant_id == desk.merchant_id, *also)))).scalar()
+        for name, of, *also in (("account", _account), ("plan", _plan, has_price), ("subscription", _subscription))
     }
     return [
         ("Connect a gateway account", bool(there["account"]), desk.url("/gateways"), "through which charges go"),
