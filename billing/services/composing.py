@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import RowMapping, Table, select
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -114,6 +114,10 @@ def _thing(link: Fact) -> tuple[str, int]:
 # --- one mail ---------------------------------------------------------------
 
 
+_ASKS_NOTHING: Final = (MailKind.RECEIPT, MailKind.RENEWED, MailKind.REFUNDED)
+"""What is done needs no link, even where one that was mailed before still works."""
+
+
 def letter_of(ctx: Context, kind: MailKind, message: RowMapping, facts: Facts) -> Letter:
     """Return what a mail says, as things are now and never before what it is about happened."""
     merchant, customer = facts.merchants[message["merchant_id"]], facts.customers[message["customer_id"]]
@@ -141,7 +145,7 @@ def letter_of(ctx: Context, kind: MailKind, message: RowMapping, facts: Facts) -
         next_amount=next_amount,
         reserved=_reserved(verification),
         **_why(attempt),
-        **_link_facts(ctx, merchant, invoice, verification, facts),
+        **(_link_facts(ctx, merchant, invoice, verification, facts) if kind not in _ASKS_NOTHING else {}),
     )
 
 

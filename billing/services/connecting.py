@@ -54,6 +54,12 @@ async def check_credentials(ctx: Context, gateway: str, given: Mapping[str, str]
     except ConfigurationError as error:
         raise UnfitError(error.setting, str(error)) from None
     await opened.close()
+    if opened.abilities.timeout_s >= ctx.lease_s:
+        raise UnfitError(
+            "timeout_s",
+            f"an exchange may last {opened.abilities.timeout_s:g} s, and has to end within the {ctx.lease_s} s of "
+            "TURNUS_LEASE_S: else nothing is charged any more",
+        )
 
 
 def _check_address(ctx: Context, name: str, address: str) -> None:

@@ -19,6 +19,7 @@ from billing.models import (
     Decision,
     GatewayAccount,
     Invoice,
+    Profile,
     Run,
     RunState,
     Subscription,
@@ -32,6 +33,7 @@ from billing.services.running import Plan, is_open, largest_recently, make_plan,
 
 _run, _attempt, _invoice, _decision = table(Run), table(Attempt), table(Invoice), table(Decision)
 _subscription, _customer, _account, _task = table(Subscription), table(Customer), table(GatewayAccount), table(Task)
+_profile = table(Profile)
 
 SHOWN: Final = 10
 _S: Final = AttemptState
@@ -162,13 +164,22 @@ async def _left(session: AsyncSession, run: RowMapping) -> int:
     return count
 
 
+async def gateways_of(session: AsyncSession, merchant_id: int) -> dict[str, str]:
+    """Return at which gateway each of the merchant's accounts is, by the account's reference."""
+    mine = select(_account.c.reference, _account.c.gateway).where(_account.c.merchant_id == merchant_id)
+    return {row.reference: row.gateway for row in await session.execute(mine)}
+
+
 async def troubles_of(session: AsyncSession, run_id: int) -> Sequence[RowMapping]:
-    """Return some of the run's attempts that did not go through, newest first, each with its customer and account."""
+    """Return some of the run's attempts that did not go through, newest first, with customer, account and profile."""
     bad = (_S.DECLINED, _S.UNKNOWN, _S.NOT_SENT, _S.REFUSED)
+    of_account = (_account.c.reference.label("account"), _account.c.gateway)
+    of_profile = (_profile.c.kind, _profile.c.brand, _profile.c.last4, _profile.c.expires_on)
     query = (
-        select(_attempt, _customer.c.name, _customer.c.reference, _account.c.reference.label("account"))
+        select(_attempt, _customer.c.name, _customer.c.reference, *of_account, *of_profile)
         .join_from(_attempt, _customer, _customer.c.id == _attempt.c.customer_id)
         .join(_account, _account.c.id == _attempt.c.gateway_account_id)
+        .join(_profile, _profile.c.id == _attempt.c.profile_id, isouter=True)
         .where(_attempt.c.run_id == run_id, _attempt.c.state.in_(bad))
     )
     return (await session.execute(query.order_by(_attempt.c.id.desc()).limit(SHOWN))).mappings().all()

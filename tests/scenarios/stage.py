@@ -418,7 +418,9 @@ async def until(ask: Callable[[], Awaitable[Any]], enough: Callable[[Any], bool]
 
 
 @asynccontextmanager
-async def raised(database_url: str, sandbox: Sandbox, gateway: str = "mpay24") -> AsyncIterator[Stage]:
+async def raised(
+    database_url: str, sandbox: Sandbox, gateway: str = "mpay24", **settings_more: Any
+) -> AsyncIterator[Stage]:
     """Raise the curtain: serve the web, take mails, and clear it all away at the end."""
     mailbox, listening = Mailbox(), listen("127.0.0.1", 0)
     async with receiving(mailbox) as smtp_url:
@@ -428,7 +430,7 @@ async def raised(database_url: str, sandbox: Sandbox, gateway: str = "mpay24") -
             secret_key=SECRET,
             smtp_url=smtp_url,
             public_url=f"http://127.0.0.1:{listening.getsockname()[1]}",
-            lease_s=15,
+            **{"lease_s": 15, **settings_more},
         )
         async with (
             open_context(settings) as ctx,

@@ -46,6 +46,21 @@ async def test_a_declined_charge_is_paid_by_link_and_the_next_month_works_by_its
     assert await stage.doctor() == []
 
 
+async def test_a_receipt_asks_for_no_payment_although_the_link_that_was_mailed_still_works(stage: Stage) -> None:
+    await stage.found()
+    await stage.enrol(card=DECLINED)
+    await stage.night(DECEMBER)
+    [letter] = await stage.morning(DECEMBER)
+    link = link_in(letter)
+    await stage.browser.pay(link)
+
+    [receipt] = await stage.deliver()
+    for part in ("plain", "html"):
+        assert link not in receipt.part(part)
+        assert "now" not in receipt.part(part)
+    assert (await stage.browser.open(link)).page == "already_paid"
+
+
 async def test_a_bank_that_asks_the_customer_first_renews_the_profile_just_as_well(stage: Stage) -> None:
     await stage.found()
     await stage.enrol(card=DECLINED)

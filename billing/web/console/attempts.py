@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated, Any, Final
 
 from fastapi import Path
@@ -16,10 +17,12 @@ from billing.services.operating import run_operations
 from billing.services.recounting import Of
 from billing.services.refunding import Payment, RefundAmountError, RefundError, owe_back
 from billing.services.refusing import ConflictError, MissingError, UnfitError
-from billing.web.console.desk import Seated
+from billing.services.watching import find_run
+from billing.web.console.desk import Seated, part_of
 from billing.web.console.forms import Draft, Field, Form, Values, amount
 from billing.web.console.gate import Section
-from billing.web.console.stories import CHANNELS, STANDS, means_in, told
+from billing.web.console.runs import number_in
+from billing.web.console.stories import CHANNELS, STANDS, cause_in, follows_in, heard_in, means_in, told
 
 router = Section()
 
@@ -44,6 +47,27 @@ ATTEMPTS: Final = (
     .join(_account, _account.c.id == _attempt.c.gateway_account_id)
     .join(_profile, _profile.c.id == _attempt.c.profile_id, isouter=True)
 )
+
+
+@router.page("/attempts", Role.VIEWER)
+async def list_attempts(desk: Seated) -> Response:
+    """Show the attempts, newest first, of one run and in one state where that is asked for."""
+    asked = {"run": desk.asked("run"), "state": desk.asked("state")}
+    query = ATTEMPTS.where(_attempt.c.merchant_id == desk.merchant_id)
+    if asked["state"] in set(AttemptState):
+        query = query.where(_attempt.c.state == asked["state"])
+    async with desk.ctx.store.read() as session:
+        run = await find_run(session, desk.merchant_id, number_in(asked["run"])) if asked["run"] else None
+        if run is not None:
+            query = query.where(_attempt.c.run_id == run["id"])
+        part = await part_of(desk, session, query, _attempt.c.id)
+    known: dict[str, Any] = {"run": run, "asked": asked, "states": list(AttemptState)}
+    return desk.show("attempts.html", part=part, means=means_in, why=partial(_why, desk), **known)
+
+
+def _why(desk: Seated, row: RowMapping) -> str:
+    """Return in a few words why an attempt came to nothing, or is in doubt."""
+    return cause_in(desk, row) or ("" if row["state"] == AttemptState.APPROVED else heard_in(row))
 
 
 @router.page("/attempts/{attempt}", Role.VIEWER)
@@ -101,6 +125,7 @@ async def _shown(desk: Seated, key: str, draft: Draft | None = None) -> Response
         known["story"] = await told(desk, session, Of.ATTEMPT, row)
     blank = _refund_form(row).blank(amount=str(holding.left.major) if holding else "")
     known |= {"means": means_in(row), "channel": CHANNELS[row["channel"]], "stands": STANDS[row["state"]]}
+    known |= {"cause": cause_in(desk, row), "heard": heard_in(row), "follows": follows_in(row)}
     return desk.show("attempt.html", row=row, draft=draft or blank, **known)
 
 

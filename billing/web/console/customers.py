@@ -18,7 +18,7 @@ from billing.subscriptions import SubscriptionState
 from billing.web.console.desk import Seated, part_of
 from billing.web.console.forms import Draft, Field, Form, Values, email, matching
 from billing.web.console.gate import Section
-from billing.web.console.stories import means_in, told
+from billing.web.console.stories import profile_in, told
 
 router = Section("Customers", "/customers")
 
@@ -206,7 +206,7 @@ async def _shown(desk: Seated, customer: str, draft: Draft | None = None) -> Res
         known: dict[str, Any] = {"subscriptions": subscriptions.mappings().all(), "profiles": profiles}
         known |= {
             "invoices": invoices.mappings().all(),
-            "means": means_in,
+            "means": profile_in,
             "story": await told(desk, session, Of.CUSTOMER, row),
         }
     return desk.show("customer.html", row=row, draft=draft or Form.of().blank(), **known)
@@ -214,6 +214,6 @@ async def _shown(desk: Seated, customer: str, draft: Draft | None = None) -> Res
 
 def _profiles_of(customer_id: int) -> Select[Any]:
     """Return a query for what is stored of a customer, what can be charged first."""
-    query = select(_profile, _account.c.reference.label("account")).join_from(_profile, _account)
+    query = select(_profile, _account.c.reference.label("account"), _account.c.gateway).join_from(_profile, _account)
     is_gone = _profile.c.state != ProfileState.ACTIVE
     return query.where(_profile.c.customer_id == customer_id).order_by(is_gone, _profile.c.id.desc()).limit(SHOWN)

@@ -17,6 +17,7 @@ from billing.models import (
     Customer,
     GatewayAccount,
     Plan,
+    Price,
     Role,
     Subscription,
     Task,
@@ -37,6 +38,7 @@ from billing.services.watching import (
     standing_of,
 )
 from billing.web.console.desk import Desk, Seated
+from billing.web.console.doubts import title_of
 from billing.web.console.gate import Section
 from billing.web.console.plots import recovery_plot, recurring_plot
 from billing.web.console.runs import segments_of, took
@@ -44,7 +46,7 @@ from billing.web.console.runs import segments_of, took
 router = Section("Tonight")
 
 _attempt, _customer, _account = table(Attempt), table(Customer), table(GatewayAccount)
-_plan, _subscription, _task = table(Plan), table(Subscription), table(Task)
+_plan, _price, _subscription, _task = table(Plan), table(Price), table(Subscription), table(Task)
 SHOWN: Final = 4
 
 
@@ -61,9 +63,10 @@ async def show_dashboard(desk: Seated) -> Response:
 
 async def _steps(desk: Desk, session: AsyncSession) -> list[tuple[str, bool, str, str]]:
     """Return what there must be before a night can do anything: what, whether it is there, where, and why."""
+    has_price = exists().where(_price.c.plan_id == _plan.c.id)
     there = {
-        name: (await session.execute(select(exists().where(of.c.merchant_id == desk.merchant_id)))).scalar()
-        for name, of in (("account", _account), ("plan", _plan), ("subscription", _subscription))
+        name: (await session.execute(select(exists().where(of.c.merchant_id == desk.merchant_id, *also)))).scalar()
+        for name, of, *also in (("account", _account), ("plan", _plan, has_price), ("subscription", _subscription))
     }
     return [
         ("Connect a gateway account", bool(there["account"]), desk.url("/gateways"), "through which charges go"),
@@ -86,6 +89,7 @@ async def _known(desk: Desk, session: AsyncSession) -> dict[str, Any]:
         "against": _against(night),
         "warning": why_not_begin(brakes_of(desk.at.merchant["brakes"]), night.plan.loads, night.largest),
         "doubts": await _doubts(session, desk.merchant_id),
+        "title_of": title_of,
         "tasks": await _tasks(session, desk.merchant_id),
         "standing": standing,
         "segments": segments_of(standing) if standing is not None else [],
@@ -98,14 +102,15 @@ async def _known(desk: Desk, session: AsyncSession) -> dict[str, Any]:
     }
 
 
-def _lines(night: Night, accounts: Sequence[RowMapping]) -> list[tuple[str, Share, int | None, str]]:
-    """Return each account's share of the night with how many it was last time, and why it would wait, if it would."""
+def _lines(night: Night, accounts: Sequence[RowMapping]) -> list[tuple[str, str, Share, int | None, str]]:
+    """Return each account with its gateway, share of the night, how many it was last time, and why it would wait."""
     now = by_account(night.plan.loads)
     before = by_account(plan_in(night.before).loads) if night.before is not None else None
+    gateways = {each["reference"]: each["gateway"] for each in accounts}
     stopped = {each["reference"]: each["stopped_reason"] for each in accounts if each["state"] == AccountState.STOPPED}
     names = sorted({*now, *(before or {})})
     return [
-        (name, now.get(name, Share()), _count(before, name), stopped.get(name, "") if name in stopped else "")
+        (name, gateways.get(name, name), now.get(name, Share()), _count(before, name), stopped.get(name, ""))
         for name in names
     ]
 
@@ -127,7 +132,7 @@ def _against(night: Night) -> tuple[Counter[str], int] | None:
 async def _doubts(session: AsyncSession, merchant_id: int) -> Sequence[RowMapping]:
     """Return some of the charges in doubt, the newest first, by the index of those that are asked about."""
     query = (
-        select(_attempt, _customer.c.name, _account.c.reference.label("account"))
+        select(_attempt, _customer.c.name, _account.c.gateway)
         .join_from(_attempt, _customer, _customer.c.id == _attempt.c.customer_id)
         .join(_account, _account.c.id == _attempt.c.gateway_account_id)
         .where(_attempt.c.merchant_id == merchant_id, _attempt.c.state == AttemptState.UNKNOWN)

@@ -127,6 +127,11 @@ class Desk:
         asked = urlencode({name: value for name, value in query.items() if value})
         return f"{ROOT}/{self.at.merchant['reference']}{path}" + (f"?{asked}" if asked else "")
 
+    def title_of(self, gateway: str) -> str:
+        """Return the name of a gateway as people know it."""
+        kind = self.ctx.gateways.kinds.get(gateway)
+        return kind.title if kind is not None else gateway
+
     # What is done.
 
     async def attempt(self, draft: Draft, effect: Effect) -> Draft:

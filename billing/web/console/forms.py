@@ -38,6 +38,14 @@ def day(text: str) -> date:
         raise ValueError("Write a day that exists, like 2026-12-31.") from None
 
 
+def day_in(text: str) -> date | None:
+    """Return the day that an address asks for, or nothing where it is none."""
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        return None
+
+
 def whole(least: int = 0, most: int = 10**9) -> Callable[[str], int]:
     """Return a reader of whole numbers within limits."""
 
@@ -157,7 +165,8 @@ class Field:
 class Draft:
     """A form as it is shown: what was typed, what it means, and what is wrong with it.
 
-    `refusal` is what is wrong with no field in particular.
+    `refusal` is what is wrong with no field in particular. Where a page has two forms with a field of the same name,
+    `mark` tells the ids of one from those of the other.
     """
 
     fields: tuple[Field, ...]
@@ -165,6 +174,7 @@ class Draft:
     values: Values = field(default_factory=dict)
     errors: Mapping[str, str] = field(default_factory=dict)
     refusal: str = ""
+    mark: str = ""
 
     @property
     def is_wrong(self) -> bool:
@@ -180,6 +190,14 @@ class Draft:
     def refused(self, error: ConflictError | UnfitError) -> Draft:
         """Return it with what a use case said against it."""
         return self.wrong(error.field if isinstance(error, UnfitError) else "", _sentence(str(error)))
+
+    def marked(self, mark: str) -> Draft:
+        """Return it with ids of its own."""
+        return replace(self, mark=f"{mark}-")
+
+    def id_of(self, name: str) -> str:
+        """Return the id of a field on the page."""
+        return f"f-{self.mark}{name}"
 
     def asked(self, name: str) -> Field:
         """Return the field with a name."""

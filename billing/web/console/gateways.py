@@ -57,7 +57,7 @@ async def list_accounts(desk: Seated) -> Response:
     async with desk.ctx.store.read() as session:
         part = await part_of(desk, session, mine, _account.c.id)
         abilities = await connecting.abilities_of(desk.ctx, session, [row["id"] for row in part.rows])
-    return desk.show("gateways.html", part=part, abilities=abilities, title_of=_title_of(desk))
+    return desk.show("gateways.html", part=part, abilities=abilities)
 
 
 @router.page("/gateways/_new", Role.ADMIN)
@@ -184,7 +184,7 @@ async def _shown(
     can = [words for has, words in _SAID if has(abilities)]
     cannot = [words for has, words in _SAID if not has(abilities)]
     known: dict[str, Any] = {"can": can, "cannot": cannot, "tested": tested, "said": said}
-    known |= {"settings": _told(desk, row), "title": _title_of(desk)(row)}
+    known |= {"settings": _told(desk, row), "is_known": row["gateway"] in desk.ctx.gateways.kinds}
     return desk.show("gateway.html", row=row, abilities=abilities, draft=draft or _STOP.blank(), **known)
 
 
@@ -203,12 +203,6 @@ async def _judged(desk: Desk, gateway: str, draft: Draft, given: Mapping[str, st
     except UnfitError as error:
         return draft.refused(error)
     return draft
-
-
-def _title_of(desk: Desk) -> Callable[[RowMapping], str]:
-    """Return who says the name of an account's gateway."""
-    kinds = desk.ctx.gateways.kinds
-    return lambda row: kinds[row["gateway"]].title if row["gateway"] in kinds else str(row["gateway"])
 
 
 def _told(desk: Desk, row: RowMapping) -> list[tuple[str, str]]:

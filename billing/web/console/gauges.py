@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from billing.brakes import Brakes, Load, Loads, Tally
@@ -34,10 +34,20 @@ class Gauge:
         return round(min(self.tenths * LIMIT_AT / (self.limit * 10), 100.0), 1)
 
 
-def gauges_of(brakes: Brakes, standing: Standing, largest: Loads) -> list[Gauge]:
-    """Return the gauges of a run: how the charges of each account went, and what it set out to charge."""
+def gauges_of(brakes: Brakes, standing: Standing, largest: Loads, titles: Mapping[str, str]) -> list[Gauge]:
+    """Return the gauges of a run: how the charges of each account went, and what it set out to charge.
+
+    `titles` holds what people call each account.
+    """
     tallies = {name: tally_of(shares) for name, shares in standing.accounts.items()}
-    return [*_rates(brakes, tallies), *_sizes(brakes, standing.plan.loads, largest)]
+    gauges = (*_rates(brakes, tallies), *_sizes(brakes, standing.plan.loads, largest))
+    return [replace(each, where=_called(each.where, titles)) for each in gauges]
+
+
+def _called(where: str, titles: Mapping[str, str]) -> str:
+    """Return an account, or one of its currencies (`main EUR`), by what people call it."""
+    name, space, currency = where.rpartition(" ")
+    return titles.get(where) or (f"{titles[name]}{space}{currency}" if name in titles else where)
 
 
 def tally_of(shares: Shares) -> Tally:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import date
 from typing import Annotated, Any, Final
 
 from fastapi import Path
@@ -31,7 +30,7 @@ from billing.services.messaging import Owed
 from billing.services.recounting import Of
 from billing.services.refusing import ConflictError, MissingError
 from billing.web.console.desk import Seated, part_of
-from billing.web.console.forms import Draft, Field, Form, Values, amount, day
+from billing.web.console.forms import Draft, Field, Form, Values, amount, day, day_in
 from billing.web.console.gate import Section
 from billing.web.console.stories import period_in, told
 
@@ -63,7 +62,7 @@ async def list_invoices(desk: Seated) -> Response:
     query = _INVOICES.where(_invoice.c.merchant_id == desk.merchant_id)
     if asked["state"] in set(InvoiceState):
         query = query.where(_invoice.c.state == asked["state"])
-    if (on := _day_in(asked["day"])) is not None:
+    if (on := day_in(asked["day"])) is not None:
         query = query.where(_invoice.c.issued_on == on)
     if asked["customer"]:
         theirs = (_customer.c.merchant_id == desk.merchant_id) & (_customer.c.reference == asked["customer"])
@@ -155,13 +154,6 @@ def _payment_form(row: RowMapping) -> Form:
 
 def _major(row: RowMapping) -> str:
     return str(Money(row["total_minor"], row["currency"]).major)
-
-
-def _day_in(text: str) -> date | None:
-    try:
-        return date.fromisoformat(text)
-    except ValueError:
-        return None
 
 
 async def _linked(desk: Seated, number: str, verb: str) -> Response:

@@ -9,13 +9,13 @@ from decimal import Decimal
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
-from babel import Locale
+from babel import Locale, UnknownLocaleError
 from babel.dates import format_date, format_time
 from babel.numbers import format_decimal
 
 from billing.mail import Reader, choose_locale
 from billing.money import Money
-from billing.web.pages import PAGE_POLICY, open_templates
+from billing.web.pages import PAGE_POLICY, open_templates, words
 
 # Forms of the console lead to the console. Its pages name their own address to us alone, so that a browser still
 # says where a form was sent from.
@@ -54,6 +54,11 @@ def word_of(state: str) -> str:
     return _WORDS.get(state, state.replace("_", " "))
 
 
+def way_of(way: str) -> str:
+    """Return what people call a way to pay, as on the pages where it is chosen."""
+    return words("en").get(f"way.{way}") or word_of(way).capitalize()
+
+
 @dataclass(frozen=True, slots=True)
 class Writer:
     """Writes amounts, numbers, days and times for one reader: English words, a country's habits, a merchant's zone."""
@@ -78,13 +83,17 @@ class Writer:
         """Write a number with the thousands apart."""
         return str(format_decimal(number, locale=self._babel))
 
+    def times(self, number: int) -> str:
+        """Write how often something happened: never, once, 3 times."""
+        return {0: "never", 1: "once"}.get(number) or f"{self.count(number)} times"
+
     def every(self, unit: str, count: int) -> str:
         """Write how often something comes: every month, every 3 months."""
         return f"every {unit}" if count == 1 else f"every {count} {unit}s"
 
     def share(self, points: int) -> str:
         """Write basis points as a share: 20 %, 7.5 %."""
-        return f"{Decimal(points) / 100:f}{_NBSP}%"
+        return f"{format_decimal(Decimal(points) / 100, '#,##0.##', locale=self._babel)}{_NBSP}%"
 
     def day(self, day: date) -> str:
         """Write a day in full: 1 December 2026."""
@@ -111,11 +120,22 @@ class Writer:
         """Write an instant: today, 02:00; or 1 Dec, 02:00."""
         day = self.there(at).date()
         name = "today" if day == self.today else self.short(day)
-        return f"{name},{_NBSP}{self.time(at, seconds=seconds)}"
+        return f"{name}, {self.time(at, seconds=seconds)}"
 
     def weekday(self, day: date) -> str:
         """Write a day in full with its name: Monday 30 November 2026."""
         return f"{format_date(day, 'EEEE', locale=self._english)} {self.day(day)}"
+
+    def language(self, code: str) -> str:
+        """Write a language such as de-AT by its name; what is none stays as it is."""
+        try:
+            return str(Locale.parse(code, sep="-").get_display_name(self._english))
+        except (ValueError, UnknownLocaleError):
+            return code
+
+    def place(self, code: str) -> str:
+        """Write a country such as AT by its name; what is none stays as it is."""
+        return str(self._english.territories.get(code, code))
 
     @property
     def zone(self) -> str:
@@ -140,6 +160,7 @@ class Sheets:
 
     def __init__(self) -> None:
         self._environment = open_templates("console", tone=tone_of, word=word_of)
+        self._environment.filters["way"] = way_of
 
     def render(self, name: str, /, **known: Any) -> str:
         """Return a page."""

@@ -22,6 +22,7 @@ from billing.services.watching import (
     by_account,
     charges_of,
     find_run,
+    gateways_of,
     skipped_in,
     standing_of,
     troubles_of,
@@ -30,6 +31,7 @@ from billing.web.console.desk import Desk, Seated, part_of
 from billing.web.console.forms import Field, Form
 from billing.web.console.gate import Section
 from billing.web.console.gauges import LIMIT_AT, gauges_of
+from billing.web.console.stories import cause_in
 
 router = Section("Runs", "/runs")
 
@@ -157,7 +159,7 @@ def number_in(name: str) -> int:
 
 async def _show(desk: Desk, name: str, **asked: Any) -> Response:
     known = await _known(desk, name)
-    whole: dict[str, Any] = {"draft": WHY.blank(), "asking": ""} | known | asked
+    whole: dict[str, Any] = {"draft": WHY.blank(), "blank": WHY.blank(), "asking": ""} | known | asked
     return desk.show("run.html", **whole)
 
 
@@ -169,7 +171,9 @@ async def _known(desk: Desk, name: str) -> dict[str, Any]:
         troubles = await troubles_of(session, run["id"])
         skipped = await skipped_in(session, run["id"]) if standing.skipped else []
         largest = await largest_recently(session, desk.merchant_id, run["on_day"], run["id"])
-    gauges = gauges_of(brakes_of(desk.at.merchant["brakes"]), standing, largest)
+        gateways = await gateways_of(session, desk.merchant_id)
+    titles = {name: desk.title_of(gateway) for name, gateway in gateways.items()}
+    gauges = gauges_of(brakes_of(desk.at.merchant["brakes"]), standing, largest, titles)
     now = desk.ctx.clock.now()
     return {
         "run": run,
@@ -180,7 +184,9 @@ async def _known(desk: Desk, name: str) -> dict[str, Any]:
         "plan_charges": charges_of(standing.plan.loads),
         "troubles": troubles,
         "skipped": skipped,
+        "cause_in": cause_in,
         "why_skipped": SKIPPED,
+        "gateways": gateways,
         "gauges": gauges,
         "limit_at": LIMIT_AT,
         "is_open": run["state"] in OPEN_RUN_STATES,

@@ -48,7 +48,7 @@ _BUSINESS: Final = (
     Field(
         "number_prefix",
         "Prefix of invoice numbers",
-        hint="Like NA: the first invoice is NA-2026-1 or so.",
+        hint="Like NA: invoices are NA-2026-00001 and so on.",
         read=_PREFIX,
         chars_max=20,
     ),

@@ -11,12 +11,14 @@ from typing import Any, Final
 from sqlalchemy import RowMapping
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from billing.gateway import DeclineClass
+from billing.mail import Cause, find_cause
 from billing.models import MessageState, NotificationState
 from billing.payments import AttemptState, Channel
 from billing.services.recounting import Event, Kind, Of, recount
 from billing.services.showing import means_of
 from billing.web.console.desk import Desk
-from billing.web.console.pages import TONES, word_of
+from billing.web.console.pages import TONES, way_of, word_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +140,13 @@ CHANNELS: Final[Mapping[str, str]] = {
     Channel.CONSOLE: "Started in the console",
     Channel.API: "Started through the API",
 }
+_CAUSES: Final = {
+    Cause.EXPIRED: "the card has expired",
+    Cause.NOT_NOW: "the bank said not now",
+    Cause.CONFIRM: "the bank wants the customer to confirm",
+    Cause.UNUSABLE: "the bank takes no more charges to what is stored",
+    Cause.BLOCKED: "the bank does not allow it",
+}
 _DECLINES: Final = {
     "retry_later": "The same profile may work later.",
     "needs_customer": "The customer has to pay themselves.",
@@ -158,25 +167,43 @@ STANDS: Final[Mapping[str, str]] = {
 
 
 def _attempt(desk: Desk, row: RowMapping) -> Line:
-    fact = f"{{}} {STANDS[row['state']]}" + (f": {row['decline_code']}" if row["decline_code"] else "")
+    fact = f"{{}} {STANDS[row['state']]}" + (f": {cause}" if (cause := cause_in(desk, row)) else "")
     path = f"/attempts/{row['key']}"
-    return Line(TONES[row["state"]], fact, _attempt_why(row), "Attempt", path, _sum(desk, row), row["key"])
+    return Line(TONES[row["state"]], fact, _attempt_why(desk, row), "Attempt", path, _sum(desk, row), row["key"])
 
 
-def _attempt_why(row: RowMapping) -> str:
+def _attempt_why(desk: Desk, row: RowMapping) -> str:
     profile = means_in(row)
-    where = f"{CHANNELS[row['channel']]} at {row['gateway']}" + (f", {profile}" if profile else "")
-    why = [f"{where}.", _sentence(row["evidence"]), _DECLINES.get(row["decline_class"] or "", "")]
-    return " ".join(each for each in why if each)
+    where = f"{CHANNELS[row['channel']]} at {desk.title_of(row['gateway'])}" + (f", {profile}" if profile else "")
+    return " ".join(filter(None, (f"{where}.", heard_in(row), follows_in(row))))
+
+
+def cause_in(desk: Desk, row: RowMapping) -> str:
+    """Return why an attempt was declined, as far as it is known; nothing where it was not."""
+    if not row["decline_class"]:
+        return ""
+    code, on = f"{row['decline_code']} {row['evidence']}", desk.writer.there(row["business_at"]).date()
+    return _CAUSES[find_cause(DeclineClass(row["decline_class"]), code, means_of(row), on)]
+
+
+def heard_in(row: RowMapping) -> str:
+    """Return what the gateway said, in its own words and with its own code."""
+    code = f" ({row['decline_code']})" if row["decline_code"] else ""
+    return _sentence(f"{row['evidence'].rstrip('.')}{code}".strip()) if row["evidence"] or code else ""
+
+
+def follows_in(row: RowMapping) -> str:
+    """Return what a decline means for the next try; nothing where there was none."""
+    return _DECLINES.get(row["decline_class"] or "", "")
 
 
 def _sum(desk: Desk, row: RowMapping) -> str:
     return desk.writer.money(row["amount_minor"], row["currency"])
 
 
-def _opened(_: Desk, row: RowMapping) -> Line:
+def _opened(desk: Desk, row: RowMapping) -> Line:
     by = "From a pay-link." if row["pay_link_id"] else ""
-    return Line("is-event", f"Customer led to the payment page at {row['gateway']}", by)
+    return Line("is-event", f"Customer led to the payment page at {desk.title_of(row['gateway'])}", by)
 
 
 def _consent(_: Desk, row: RowMapping) -> Line:
@@ -198,23 +225,32 @@ NEWS: Final = {
 }
 
 
-def _notification(_: Desk, row: RowMapping) -> Line:
+def _notification(desk: Desk, row: RowMapping) -> Line:
     tone = "is-failed" if row["state"] == NotificationState.FORGED else "is-event"
     why = NEWS[NotificationState(row["state"])]
     copies = f" It came {row['copies']} times." if row["copies"] > 1 else ""
     said = f" {_sentence(row['reason'])}" if row["reason"] else ""
-    return Line(tone, f"Notification from {row['gateway']}", why + said + copies, code=f"not_{row['id']}")
+    return Line(
+        tone, f"Notification from {desk.title_of(row['gateway'])}", why + said + copies, code=f"not_{row['id']}"
+    )
 
 
 # --- profiles ---------------------------------------------------------------
 
 
-def _profile(_: Desk, row: RowMapping) -> Line:
-    return Line("is-paid", f"Profile stored: {means_in(row)}", f"At {row['gateway']}.", code=f"pro_{row['id']}")
+def _profile(desk: Desk, row: RowMapping) -> Line:
+    return Line(
+        "is-paid", f"Profile stored: {profile_in(row)}", f"At {desk.title_of(row['gateway'])}.", code=f"pro_{row['id']}"
+    )
 
 
-def _renewed(_: Desk, row: RowMapping) -> Line:
-    return Line("is-paid", f"Profile renewed: {means_in(row)}", f"At {row['gateway']}.", code=f"pro_{row['id']}")
+def _renewed(desk: Desk, row: RowMapping) -> Line:
+    return Line(
+        "is-paid",
+        f"Profile renewed: {profile_in(row)}",
+        f"At {desk.title_of(row['gateway'])}.",
+        code=f"pro_{row['id']}",
+    )
 
 
 def _verification(desk: Desk, row: RowMapping) -> Line:
@@ -304,8 +340,13 @@ def means_in(row: RowMapping | dict[str, Any]) -> str:
     means = means_of(row)
     if means is None:
         return ""
-    name = means.brand or word_of(means.kind).capitalize()
+    name = means.brand or way_of(means.kind)
     return f"{name}, ending {means.last4}" if means.last4 else name
+
+
+def profile_in(row: RowMapping) -> str:
+    """Return the same, or a word for it where a gateway does not say what it has stored."""
+    return means_in(row) or "Stored means"
 
 
 def period_in(desk: Desk, start: Any, end: Any) -> str:

@@ -21,10 +21,10 @@ from billing.services.starting import NewSubscription, start
 from billing.subscriptions import SubscriptionState
 from billing.web.console.customers import REFERENCE
 from billing.web.console.desk import Effect, Seated, part_of
-from billing.web.console.forms import Draft, Field, Form, Option, Values, choices_of, day, matching, options, whole
+from billing.web.console.forms import Draft, Field, Form, Option, Values, day, day_in, matching, options, whole
 from billing.web.console.gate import Section
-from billing.web.console.outlook import AHEAD, lines_of, outlook, price_in, strip
-from billing.web.console.stories import means_in, period_in, told
+from billing.web.console.outlook import AHEAD, Outlook, lines_of, outlook, price_in, strip
+from billing.web.console.stories import period_in, profile_in, told
 
 router = Section("Subscriptions", "/subscriptions")
 
@@ -44,11 +44,13 @@ _QUANTITY: Final = Field("quantity", "Quantity", "number", read=whole(1, 1_000_0
 
 @router.page("/subscriptions", Role.VIEWER)
 async def list_subscriptions(desk: Seated) -> Response:
-    """Show the subscriptions, newest first, by state, customer or reference."""
-    asked = {name: desk.asked(name) for name in ("state", "customer", "reference")}
+    """Show the subscriptions, newest first, by state, day on which they are due, customer or reference."""
+    asked = {name: desk.asked(name) for name in ("state", "due", "customer", "reference")}
     query = SUBSCRIPTIONS.where(_subscription.c.merchant_id == desk.merchant_id)
     if asked["state"] in set(_S):
         query = query.where(_subscription.c.state == asked["state"])
+    if due_on := day_in(asked["due"]):
+        query = query.where(_subscription.c.next_due_on <= due_on)
     if asked["customer"]:
         theirs = (_customer.c.merchant_id == desk.merchant_id) & (_customer.c.reference == asked["customer"])
         query = query.where(theirs)
@@ -114,10 +116,10 @@ def _wanted(customer: str, values: Values) -> NewSubscription:
 
 async def _start_form(desk: Seated, session: AsyncSession, customer: RowMapping) -> Form:
     """Return the form, with the prices there are and what the customer has stored."""
-    profiles = select(_profile, _account.c.reference.label("account")).join_from(_profile, _account)
+    profiles = select(_profile, _account.c.reference.label("account"), _account.c.gateway).join_from(_profile, _account)
     usable = (_profile.c.customer_id == customer["id"]) & (_profile.c.state == ProfileState.ACTIVE)
     rows = (await session.execute(profiles.where(usable).order_by(_profile.c.id.desc()).limit(20))).mappings()
-    stored = [(str(row["id"]), f"{means_in(row)} at {row['account']}") for row in rows]
+    stored = [(str(row["id"]), f"{profile_in(row)} at {desk.title_of(row['gateway'])}") for row in rows]
     return Form.of(
         Field(
             "reference",
@@ -219,9 +221,11 @@ async def resume_subscription(desk: Seated, subscription: Name) -> Response:
 @router.action("/subscriptions/{subscription}/cancel", Role.OPERATOR)
 async def cancel_subscription(desk: Seated, subscription: Name) -> Response:
     """Renew it no more, and end it when its billed days are over, or now."""
-    draft = _CANCEL.read(desk.typed)
+    async with desk.ctx.store.read() as session:
+        row = await changing.find_subscription(session, desk.merchant_id, subscription)
+    draft = _cancel_form(outlook(desk, row)).read(desk.typed)
     if draft.is_wrong:
-        return await _shown(desk, subscription, draft)
+        return await _shown(desk, subscription, cancel=draft)
     when = When(draft.values["when"])
 
     async def verb(session: AsyncSession, held: Held) -> None:
@@ -237,7 +241,13 @@ async def undo_cancellation(desk: Seated, subscription: Name) -> Response:
     return await _do(desk, subscription, "undo_cancellation", changing.undo_cancellation, "It is renewed again.")
 
 
-_CANCEL: Final = Form.of(Field("when", "When", "choice", options=choices_of(list(When))))
+def _cancel_form(out: Outlook) -> Form:
+    """Return what is asked of a cancellation: the ways there are as things stand, each with what it does."""
+    ways = (
+        Option(When.PERIOD_END, "At the end of the billed days", out.at_period_end),
+        Option(When.NOW, "Now", out.now),
+    )
+    return Form.of(Field("when", "When", "choice", options=tuple(way for way in ways if way.hint) or ways))
 
 
 async def _do(desk: Seated, reference: str, name: str, verb: Verb, said: str, **detail: Any) -> Response:
@@ -277,17 +287,20 @@ async def _rehearsed(desk: Seated, draft: Draft, effect: Effect, reference: str)
 # --- how one is shown -------------------------------------------------------
 
 
-async def _shown(desk: Seated, reference: str, draft: Draft | None = None) -> Response:
+async def _shown(desk: Seated, reference: str, draft: Draft | None = None, *, cancel: Draft | None = None) -> Response:
     async with desk.ctx.store.read() as session:
         row = await changing.find_subscription(session, desk.merchant_id, reference)
         invoices = (await session.execute(_invoices_of(row))).mappings().all()
         profile = (await session.execute(_profile_of(row))).mappings().one_or_none()
         story = await told(desk, session, Of.SUBSCRIPTION, row)
     past, ahead = strip(desk, row, invoices)
-    known: dict[str, Any] = {"past": past, "ahead": ahead, "outlook": outlook(desk, row), "lines": lines_of(row, AHEAD)}
+    out = outlook(desk, row)
+    known: dict[str, Any] = {"past": past, "ahead": ahead, "outlook": out, "lines": lines_of(row, AHEAD)}
+    known["cancel"] = cancel or _cancel_form(out).blank(when=When.PERIOD_END if out.at_period_end else When.NOW)
     known |= {"open": [each for each in invoices if each["state"] == InvoiceState.OPEN]}
-    known |= {"profile": profile, "means": means_in, "price": price_in(desk, row), "story": story}
-    return desk.show("subscription.html", row=row, draft=draft or Form.of().blank(), period=_period, **known)
+    known |= {"profile": profile, "means": profile_in, "price": price_in(desk, row), "story": story}
+    status = 200 if cancel is None else 422
+    return desk.show("subscription.html", status, row=row, draft=draft or Form.of().blank(), period=_period, **known)
 
 
 def _period(desk: Seated, line: Line) -> str:
@@ -301,5 +314,5 @@ def _invoices_of(row: RowMapping) -> Select[Any]:
 
 
 def _profile_of(row: RowMapping) -> Select[Any]:
-    query = select(_profile, _account.c.reference.label("account")).join_from(_profile, _account)
+    query = select(_profile, _account.c.reference.label("account"), _account.c.gateway).join_from(_profile, _account)
     return query.where(_profile.c.id == row["profile_id"])

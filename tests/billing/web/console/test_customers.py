@@ -126,7 +126,14 @@ async def test_the_story_tells_what_happened_and_why(world: World, admin: Browse
     world.bank.on("P1", decline())
     await world.run()
     page = await admin.get(f"{HERE}/K1")
-    for said in ("issued", "declined: DECLINED", "The same profile may work later.", "Mail about the decline", "25"):
+    for said in (
+        "issued",
+        "declined: the bank said not now",
+        "Not today (DECLINED).",
+        "The same profile may work later.",
+        "Mail about the decline",
+        "25",
+    ):
         assert said in page
     assert "Saturday 21 November 2026" in page.replace("\N{NO-BREAK SPACE}", " ")
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import re
 
+from sqlalchemy import delete
+
+from billing.models import Price, table
 from tests.billing.services.support import World, by_link, counted, decline, lose_before, stop_account
 from tests.billing.web.console.support import Browser, signed_in, whole_app
 
@@ -13,6 +16,15 @@ async def test_on_the_first_day_the_next_step_is_named(admin: Browser) -> None:
     assert "What is still to do" in page
     assert page.count("btn-primary") == 1
     assert 'href="/console/nordlicht/customers">Add a customer' in page
+
+
+async def test_a_plan_without_a_price_is_not_described_and_nothing_can_be_sold_by_it(lite_admin: Browser) -> None:
+    await lite_admin.post("/nordlicht/customers/new", 303, reference="C1", name="Anna", email="anna@example.net")
+    async with lite_admin.world.store.write() as session:
+        await session.execute(delete(table(Price)))
+    assert 'href="/console/nordlicht/plans">Describe a plan' in await lite_admin.get("/nordlicht")
+    assert 'badge is-quiet">draft' in await lite_admin.get("/nordlicht/plans/team")
+    assert "Nothing is on sale" in await lite_admin.get("/nordlicht/subscriptions/new?customer=C1")
 
 
 async def test_the_night_ahead_is_told_before_it_comes(world: World, admin: Browser) -> None:

@@ -90,6 +90,7 @@ async def test_a_secret_left_empty_stays_and_one_that_is_typed_replaces_it(lite:
         ({"merchant_id": "a b"}, "merchant_id", "it is the account's name"),
         ({"api_secret": ""}, "api_secret", "This is needed."),
         ({"api_secret": " fake"}, "api_secret", "begins or ends with a blank"),
+        ({"timeout_s": "120"}, "timeout_s", "has to end within the 120 s of TURNUS_LEASE_S"),
         ({"in_flight_max": "0"}, "in_flight_max", "it is a whole number above zero"),
         ({"webhook_key_id": "HOOK"}, "webhook_secret", "together"),
         ({"series": "now and then"}, "series", "Choose one of these."),

@@ -26,7 +26,7 @@ from billing.payments import AttemptState
 from billing.subscriptions import SubscriptionState
 from billing.web.console import forms
 from billing.web.console.forms import Field, Form, Option
-from billing.web.console.pages import TONES, Writer, tone_of, word_of
+from billing.web.console.pages import TONES, Writer, tone_of, way_of, word_of
 
 STATES: tuple[type[StrEnum], ...] = (
     AttemptState,
@@ -62,11 +62,27 @@ def test_amounts_are_written_as_in_the_merchants_country(country: str, written: 
 def test_times_are_those_of_the_merchants_zone() -> None:
     writer = Writer("DE", "Europe/Vienna", date(2026, 12, 1))
     at = datetime(2026, 11, 30, 23, 30, 5, tzinfo=UTC)
-    assert writer.moment(at) == "today,\xa000:30"
-    assert writer.moment(at.replace(day=29), seconds=True) == "30\xa0Nov,\xa000:30:05"
+    assert writer.moment(at) == "today, 00:30"
+    assert writer.moment(at.replace(day=29), seconds=True) == "30\xa0Nov, 00:30:05"
     assert writer.short(date(2025, 1, 2)) == "2\xa0Jan\xa02025"
     assert writer.weekday(date(2026, 11, 30)) == "Monday 30\xa0November\xa02026"
     assert (writer.zone, writer.count(1284)) == ("Vienna", "1.284")
+
+
+def test_ways_to_pay_are_called_as_on_the_pages_of_customers() -> None:
+    assert [way_of(way) for way in ("payback_pay", "debit", "new_way")] == ["PAYBACK PAY", "Direct debit", "New way"]
+
+
+def test_what_happened_never_or_once_is_said_in_words() -> None:
+    writer = Writer("DE", "Europe/Vienna", date(2026, 12, 1))
+    assert [writer.times(number) for number in (0, 1, 2, 1284)] == ["never", "once", "2 times", "1.284 times"]
+
+
+def test_languages_and_countries_are_called_by_their_names_where_they_have_one() -> None:
+    writer = Writer("DE", "Europe/Vienna", date(2026, 12, 1))
+    assert [writer.language(code) for code in ("de", "de-AT", "xx", "")] == ["German", "German (Austria)", "xx", ""]
+    assert [writer.place(code) for code in ("AT", "XX", "")] == ["Austria", "XX", ""]
+    assert [writer.share(points) for points in (2000, 750, 5)] == ["20\xa0%", "7,5\xa0%", "0,05\xa0%"]
 
 
 @pytest.mark.parametrize(

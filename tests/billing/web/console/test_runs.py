@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from billing.models import Attempt, AuditEntry, Merchant, Role, Run, table
@@ -85,6 +87,22 @@ async def test_a_started_run_is_held_back_where_its_plan_is_strange(world: World
     assert "Stopped by its own brake: bank EUR: 3 charges are more than the 2 allowed" in page
     assert "reached" in page
     assert "Brakes, one reached" in page
+
+
+async def test_the_attempts_of_a_run_are_listed_by_state_and_tell_why_they_came_to_nothing(
+    world: World, admin: Browser
+) -> None:
+    await world.subscribe(2)
+    world.bank.on("P2", decline())
+    await world.run()
+    [path] = re.findall(r'href="/console([^"]+)">All attempts of this run<', await admin.get("/nordlicht/runs/run_1"))
+    page = await admin.get(path)
+    for said in ("Customer 1", "Customer 2", "the bank said not now", "Card, ending 4242"):
+        assert said in page
+    page = await admin.get(f"{path}&state=declined")
+    assert ("Customer 1" in page, "Customer 2" in page) == (False, True)
+    assert "No attempt is in doubt." in await admin.get(f"{path}&state=unknown")
+    await admin.get("/nordlicht/attempts?run=run_9", 404)
 
 
 async def test_a_viewer_sees_a_run_and_no_button(lite: World) -> None:

@@ -32,8 +32,18 @@ async def test_subscriptions_are_listed_with_what_they_bill_next(world: World, a
     assert "75.00" in page or "75,00" in page
 
 
-@pytest.mark.parametrize(("asked", "found"), [("state=active", True), ("state=paused", False), ("customer=K1", True)])
-async def test_subscriptions_are_found_by_state_and_customer(lite_admin: Browser, asked: str, found: bool) -> None:
+@pytest.mark.parametrize(
+    ("asked", "found"),
+    [
+        ("state=active", True),
+        ("state=paused", False),
+        ("customer=K1", True),
+        ("due=2026-11-21", True),
+        ("due=2026-11-20", False),
+        ("due=soon", True),
+    ],
+)
+async def test_subscriptions_are_found_by_state_customer_and_day(lite_admin: Browser, asked: str, found: bool) -> None:
     await lite_admin.world.subscribe(1)
     assert ("Customer 1" in await lite_admin.get(f"{HERE}?{asked}")) == found
 
