@@ -15,6 +15,7 @@ from playwright.async_api import Browser, Page, expect
 from billing.models import Scope
 from billing.services import admitting, staffing
 from billing.services.keying import make
+from billing.services.listening import Wanted, listen
 from billing.services.tasking import NewTask, raise_tasks
 from billing.totp import code_at
 from billing.web.console.desk import cookie_name
@@ -358,9 +359,11 @@ async def test_no_page_of_the_console_scrolls_sideways_on_a_phone(stage: Stage, 
     await stage.enrol(BEN, DECLINED)
     await stage.enrol(CARLA)
     lose(stage, profile=CARLA.profile)
-    await stage.night(DAY)
     async with stage.ctx.store.write() as session:
         await make(stage.ctx, session, stage.merchant_id, "shop", [Scope.READ])
+        await listen(stage.ctx, session, stage.merchant_id, Wanted(url="https://shop.example/turnus"))
+    await stage.night(DAY)
+    async with stage.ctx.store.write() as session:
         about = NewTask(stage.merchant_id, "profile", "cus_1", "another card is stored there")
         await raise_tasks(session, [about], stage.ctx.clock.now())
     page = await let_in(stage, chromium, PHONE)

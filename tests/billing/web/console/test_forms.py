@@ -10,6 +10,7 @@ import pytest
 
 from billing.gateway import GatewayKind, Setting
 from billing.services.context import Gateways
+from billing.services.listening import Wanted, listen
 from billing.services.tasking import NewTask, raise_tasks
 from gateways.registry import KINDS
 from tests.billing.services.support import World, by_link, lose_before
@@ -48,6 +49,9 @@ FORMS: Final = {
     "tasks/*/done",
     "users/*/role",
     "users/new",
+    "webhooks/*/edit",
+    "webhooks/*/rotate",
+    "webhooks/new",
 }
 
 
@@ -93,7 +97,7 @@ def named(path: str) -> str:
     words = {"new", "_new", "_preview", "edit", "prices"} | set(KINDS)
     parts = path.removeprefix(ROOT).removeprefix("/console").strip("/").split("/")
     sections = ("plans", "gateways", "attempts", "customers", "doubts", "invoices", "runs", "subscriptions")
-    things = {at + 1 for at, part in enumerate(parts) if part in (*sections, "tasks", "users", "prices")}
+    things = {at + 1 for at, part in enumerate(parts) if part in (*sections, "tasks", "users", "prices", "webhooks")}
     return "/".join("*" if at in things and part not in words else part for at, part in enumerate(parts))
 
 
@@ -151,6 +155,7 @@ async def whole_world(world: World) -> World:
         await raise_tasks(
             session, [NewTask(world.merchant_id, "profile", "cus_1", "another card is stored there")], world.clock.now()
         )
+        await listen(world.ctx, session, world.merchant_id, Wanted(url="https://shop.example/turnus"))
     gateways = Gateways(world.ctx.gateways.open, world.ctx.vault, {**KINDS, "bank": BANK})
     return replace(world, ctx=replace(world.ctx, gateways=gateways))
 
