@@ -111,7 +111,8 @@ async def _invoice_before(session: AsyncSession) -> None:
         varying: dict[str, Any] = {column: _invoice.c[column] for column in (*kept, *shown)}
         varying |= {"key": name, "number": name, "state": state, "tries": literal(1)}
         varying |= {"period_number": _invoice.c.period_number - months}
-        varying |= {"paid_at": case((_invoice.c.id % 1000 > 2, literal(NOW, _invoice.c.paid_at.type)), else_=null())}
+        unpaid = (_invoice.c.id % 1000).in_((1, 2))
+        varying |= {"paid_at": case((unpaid, null()), else_=literal(NOW, _invoice.c.paid_at.type))}
         of_this_night = _invoice.c.issued_on == TODAY
         before = {"run_id": run_id, "issued_on": day}
         await copy_rows(session, _invoice, before, of_this_night, _invoice.c.period_number >= months, **varying)
@@ -173,7 +174,8 @@ async def _tell(ctx: Context, session: AsyncSession, merchant_id: int) -> None:
     endpoint_id = (await session.execute(made)).scalar_one()
     event = {"merchant_id": merchant_id, "type": EventType.INVOICE_ISSUED, "data": "{}"}
     event |= {"happened_at": NOW, "created_at": NOW}
-    names = {"uid": _named("evt_bench", _invoice.c.id), "subject": _named("inv_", _invoice.c.id)}
+    # Thirty-two digits, as every event's name has.
+    names = {"uid": _named("evt_" + "0" * 16, 10**15 + _invoice.c.id), "subject": _named("inv_", _invoice.c.id)}
     await copy_rows(session, _event, event, **names)
     delivery = new_row(WebhookDelivery, endpoint_id=endpoint_id, state=DeliveryState.DELIVERED, next_try_at=NOW)
     delivery |= {"delivered_at": NOW, "tried_at": NOW, "status": 204}
@@ -209,4 +211,4 @@ async def names_in(session: AsyncSession) -> dict[str, str]:
     at = select(_account.c.reference.label("account"), _account.c.gateway).limit(1)
     found |= dict((await session.execute(at)).mappings().one())
     found |= {"merchant": MERCHANT, "doubt": "att_1", "task": "task_1", "notification": "not_1", "mail": "msg_1"}
-    return found | {"run": "run_1", "endpoint": "hook_1", "event": "evt_bench1"}
+    return found | {"run": "run_1", "hook": "hook_1", "event": f"evt_{10**15 + 1:032}"}
