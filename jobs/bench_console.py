@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import timedelta
 from statistics import median
 from time import perf_counter
 from types import ModuleType
@@ -28,7 +27,7 @@ from billing.web.console.desk import ROOT, cookie_name
 from billing.web.console.gate import SESSION, Need, Open, need_of
 from jobs.bench_history import grow_old, names_in
 from jobs.bench_meters import Figure, counting
-from jobs.bench_world import TODAY, settings_for
+from jobs.bench_world import settings_for
 from jobs.explain import explain
 from jobs.wiring import open_context
 
@@ -66,9 +65,9 @@ ASKED: Final[Mapping[str, tuple[Mapping[str, str], ...]]] = {
         {"state": "open"},
         {"state": "void"},
         {"state": "draft"},
-        {"day": f"{TODAY}"},
-        {"day": f"{TODAY - timedelta(days=30)}"},
-        {"day": f"{TODAY - timedelta(days=29)}"},
+        {"day": "2026-12-01"},
+        {"day": "2026-11-01"},
+        {"day": "2026-11-02"},
         {"customer": "{customer}"},
         {"before": "100"},
     ),
@@ -78,8 +77,7 @@ ASKED: Final[Mapping[str, tuple[Mapping[str, str], ...]]] = {
         {"q": "ada bench"},
         {"q": "nobody"},
         {"q": "c1@bench"},
-        {"q": "9"},
-        {"q": "99"},
+        {"q": "999999999"},
         {"q": "att_999999999"},
     ),
     "/{merchant}/audit": (
@@ -176,26 +174,39 @@ async def _see(ctx: Context, browser: httpx.AsyncClient, look: Look) -> Seen:
 
 async def _looks(ctx: Context, merchant_id: int) -> AsyncIterator[Look]:
     """Yield every page: the one for whoever comes first before there is anybody, and then the others."""
-    yield Look("/set-up", staffing.set_up_url(ctx), {})
+    yield Look(_FIRST_VISIT, staffing.set_up_url(ctx), {})
     people, key = await _people(ctx), await make_key(ctx, merchant_id, "bench", list(Scope))
     async with ctx.store.read() as session:
-        names = await names_in(session) | people.names | {"prefix": key.prefix}
+        names = {**await names_in(session), **people.names, "prefix": key.prefix}
+    for look in (*_pages(names, people), *_lists(names, key.text)):
+        yield look
+
+
+_FIRST_VISIT: Final = "/set-up"
+
+
+def _pages(names: Mapping[str, str], people: _People) -> Iterator[Look]:
+    """Yield the pages of the console, each as whoever it is for sees it."""
     for route in _shown_at(*DOORS, *SECTIONS):
-        if route.path != "/set-up":
-            headers = people.cookie_for(route.path, need_of(route))
-            for look in _ways_to(ROOT, route.path, names, ASKED.get(route.path, ())):
-                yield Look(*look, headers)
+        if route.path != _FIRST_VISIT:
+            cookie = people.cookie_for(route.path, need_of(route))
+            for way in _ways_to(ROOT, route.path, names, ASKED.get(route.path, ())):
+                yield Look(*way, cookie)
+
+
+def _lists(names: Mapping[str, str], key: str) -> Iterator[Look]:
+    """Yield what the API shows without being told of what."""
     for route in _shown_at(*NOUNS):
         if "{" not in route.path:
-            for look in _ways_to(API, route.path, names, ASKED_OF_API.get(route.path, ())):
-                yield Look(*look, {"Authorization": f"Bearer {key.text}"})
+            for way in _ways_to(API, route.path, names, ASKED_OF_API.get(route.path, ())):
+                yield Look(*way, {"Authorization": f"Bearer {key}"})
 
 
 def _shown_at(*modules: ModuleType) -> Iterator[APIRoute]:
     """Yield every route that only shows something."""
     for module in modules:
         for route in module.router.routes:
-            if isinstance(route, APIRoute) and "GET" in route.methods:
+            if isinstance(route, APIRoute) and "GET" in (route.methods or ()):
                 yield route
 
 
@@ -222,7 +233,9 @@ class _People:
         """Return the cookie of whom a page is for."""
         if path == "/":
             return self.sessions["newcomer"]
-        return {Open.ANYBODY: {}, Open.CODE: self.sessions["waiting"]}.get(need, self.sessions["admin"])
+        if need is Open.ANYBODY:
+            return {}
+        return self.sessions["waiting" if need is Open.CODE else "admin"]
 
 
 async def _people(ctx: Context) -> _People:
