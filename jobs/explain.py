@@ -225,7 +225,7 @@ async def _of_operation(_: Context, session: AsyncSession, row: RowMapping) -> S
 
 
 async def _tasks(session: AsyncSession, subject: str) -> Story:
-    mine = (_task.c.subject == subject) | _task.c.subject.startswith(f"{subject}/")
+    mine = (_task.c.subject == subject) | _task.c.subject.startswith(f"{subject}/", autoescape=True)
     for task in await _all(session, _task, mine, _task.c.id):
         yield f"A person was asked ({task['kind']}, {task['state']}): {task['reason']}."
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from sqlalchemy import select, text
+from sqlalchemy import insert, select, text
 
-from billing.models import Attempt, Customer, Invoice, table
+from billing.models import Attempt, Customer, Invoice, new_row, table
 from billing.services.finding import begins
 from tests.billing.services.support import World, counted, plan_of
 from tests.billing.web.console.support import Browser
@@ -81,12 +81,13 @@ async def test_nothing_of_another_merchant_is_found(world: World, admin: Browser
 
 @pytest.mark.parametrize("column", ["name", "email", "reference"])
 async def test_what_a_text_begins_with_is_a_range_of_an_index(world: World, column: str) -> None:
-    """A small table is read through whatever there is, so PostgreSQL is told that this is dear."""
+    about = {"merchant_id": world.merchant_id, "name": "Ada", "email": "ada@example.net"}
     theirs = select(table(Customer)).where(table(Customer).c.merchant_id == world.merchant_id)
-    async with world.store.read() as session:
-        if not world.store.is_sqlite:
-            await session.execute(text("SET enable_seqscan = off"))
-        plan = await plan_of(session, theirs.where(begins(session, table(Customer).c[column], "Ada_")))
+    async with world.store.write() as session:
+        rows = [new_row(Customer, **about, reference=f"A{number}") for number in range(1000)]
+        await session.execute(insert(table(Customer)), rows)
+        await session.execute(text("ANALYZE"))
+        plan = await plan_of(session, theirs.where(begins(session, table(Customer).c[column], "Ötz_")))
 
     assert f"ix_customer_{column}_begins" in plan
     assert ("<expr>>" if world.store.is_sqlite else "~>=~") in plan
