@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from statistics import median
-from time import perf_counter
+from time import perf_counter, process_time
 from types import ModuleType
 from typing import Any, Final
 from urllib.parse import urlencode
@@ -19,6 +19,7 @@ from billing.models import Merchant, Scope, User, new_row, table
 from billing.services import admitting, staffing
 from billing.services.context import Context
 from billing.services.keying import make_key
+from billing.store import Store
 from billing.web.api.app import NOUNS
 from billing.web.api.calls import PREFIX as API
 from billing.web.app import create_app
@@ -26,7 +27,7 @@ from billing.web.console.app import DOORS, SECTIONS
 from billing.web.console.desk import ROOT, cookie_name
 from billing.web.console.gate import SESSION, Need, Open, need_of
 from jobs.bench_history import grow_old, names_in
-from jobs.bench_meters import Figure, counting
+from jobs.bench_meters import Figure, counting, family_cpu_s, postmaster_of
 from jobs.bench_world import settings_for
 from jobs.explain import explain
 from jobs.wiring import open_context
@@ -112,17 +113,18 @@ class Look:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """How long a page took: at first, and then again and again; and with how many statements it was made."""
+    """How long a page took at first and then again, and what it took: processor time, here and in the database."""
 
     name: str
     first_ms: float
     again_ms: float
+    cpu_ms: float
     statements: int
     kb: float
 
     def figure(self, *, is_detail: bool) -> Figure:
         """Return it as a figure."""
-        more = {"first ms": self.first_ms, "statements": self.statements, "kB": self.kb}
+        more = {"cpu ms": self.cpu_ms, "first ms": self.first_ms, "statements": self.statements, "kB": self.kb}
         about: dict[str, Any] = {"target": PAGE_MS_MAX, "at_most": True, "more": more, "is_detail": is_detail}
         return Figure("console", self.name, self.again_ms, "ms", **about)
 
@@ -133,9 +135,8 @@ async def measure(url: str) -> list[Figure]:
         async with ctx.store.read() as session:
             merchant_id = (await session.execute(select(_merchant.c.id))).scalar_one()
         await grow_old(ctx, merchant_id)
-        async with _browser(ctx) as browser:
-            seen = [await _see(ctx, browser, look) async for look in _looks(ctx, merchant_id)]
-    return _figures(seen)
+        async with _eye(ctx) as eye:
+            return _figures([await eye.see(look) async for look in _looks(ctx, merchant_id)])
 
 
 def _figures(seen: list[Seen]) -> list[Figure]:
@@ -149,24 +150,41 @@ def _figures(seen: list[Seen]) -> list[Figure]:
     return [whole, *shown]
 
 
-@asynccontextmanager
-async def _browser(ctx: Context) -> AsyncIterator[httpx.AsyncClient]:
-    transport = httpx.ASGITransport(create_app(ctx, explain=explain))
-    async with httpx.AsyncClient(transport=transport, base_url=ctx.links.public_url) as browser:
-        yield browser
+@dataclass(frozen=True, slots=True)
+class _Eye:
+    """Looks at pages; `server` is the database's process, where it has one on this machine."""
 
+    store: Store
+    browser: httpx.AsyncClient
+    server: int | None
 
-async def _see(ctx: Context, browser: httpx.AsyncClient, look: Look) -> Seen:
-    """Ask for a page once, and then some times more, of which the middle one counts."""
-    times: list[float] = []
-    for _ in range(1 + TIMES):
-        with counting(ctx.store) as statements:
-            begun = perf_counter()
-            answer = await browser.get(look.url, headers=dict(look.headers))
-            times.append((perf_counter() - begun) * 1000)
+    async def see(self, look: Look) -> Seen:
+        """Ask for a page once, and then some times more, of which the middle one counts."""
+        first_ms, _ = await self._ask(look)
+        with counting(self.store) as statements:
+            cpu = self._cpu_s()
+            again = [await self._ask(look) for _ in range(TIMES)]
+            cpu_ms = (self._cpu_s() - cpu) * 1000 / TIMES
+        again_ms, kb = median(ms for ms, _ in again), len(again[0][1]) / 1024
+        return Seen(look.name, first_ms, again_ms, cpu_ms, statements[0] // TIMES, kb)
+
+    async def _ask(self, look: Look) -> tuple[float, bytes]:
+        begun = perf_counter()
+        answer = await self.browser.get(look.url, headers=dict(look.headers))
+        took_ms = (perf_counter() - begun) * 1000
         if answer.status_code != httpx.codes.OK:
             raise RuntimeError(f"{look.url} was answered {answer.status_code}")
-    return Seen(look.name, times[0], median(times[1:]), statements[0], len(answer.content) / 1024)
+        return took_ms, answer.content
+
+    def _cpu_s(self) -> float:
+        return process_time() + family_cpu_s(self.server)
+
+
+@asynccontextmanager
+async def _eye(ctx: Context) -> AsyncIterator[_Eye]:
+    transport = httpx.ASGITransport(create_app(ctx, explain=explain))
+    async with httpx.AsyncClient(transport=transport, base_url=ctx.links.public_url) as browser:
+        yield _Eye(ctx.store, browser, await postmaster_of(ctx.store))
 
 
 # --- who looks, and at what -------------------------------------------------
