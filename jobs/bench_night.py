@@ -45,8 +45,14 @@ class _Sink:
         return "250 taken"
 
 
-async def measure(address: str | None, folder: Path, gateway: SandboxGateway, night: Night) -> list[Figure]:
-    """Let a night pass with everything in it; then run with nothing due, and let the doctor look at what there is."""
+@asynccontextmanager
+async def measured(
+    address: str | None, folder: Path, gateway: SandboxGateway, night: Night
+) -> AsyncIterator[tuple[str, list[Figure]]]:
+    """Let a night pass with everything in it; then run with nothing due, and let the doctor look at what there is.
+
+    The block gets the address of the database that all this has left, and the figures.
+    """
     idle = await _idle_without_anybody(address, folder, gateway)
     async with _due(address, folder, gateway, night) as url, receiving(_Sink()) as smtp_url:
         settings = {"database_url": url, "smtp_url": smtp_url, "in_flight_max": night.in_flight}
@@ -54,7 +60,7 @@ async def measure(address: str | None, folder: Path, gateway: SandboxGateway, ni
         figures = [*_of_night(night, passed, len(await gateway.bookings()))]
         figures.append(_of_mails(await once("deliver", settings, mails_max=night.mails_max)))
         figures.append(_of_idle(await once("night", settings), idle))
-        return [*figures, *_of_doctor(await once("doctor", settings))]
+        yield url, [*figures, *_of_doctor(await once("doctor", settings))]
 
 
 @asynccontextmanager

@@ -119,7 +119,7 @@ async def populate(ctx: Context, accounts: Mapping[str, Mapping[str, str]], batc
             for months, count in enumerate(_shares(batch.count)):
                 await _fill(ctx, session, merchant_id, batch, range(first, first + count), months)
                 first += count
-    await _settle_down(ctx.store)
+    await settle_down(ctx.store, "customer, profile, subscription")
     return merchant_id
 
 
@@ -133,12 +133,12 @@ def _shares(count: int) -> list[int]:
 _TERMS: Final = Terms(Money(4900, "EUR"), Interval(Unit.MONTH), tax_rate_bp=2000)
 
 
-async def _settle_down(store: Store) -> None:
-    """Let PostgreSQL look at what it has, as it would by itself within a minute."""
+async def settle_down(store: Store, tables: str = "") -> None:
+    """Let PostgreSQL look at what it has, all of it or some tables, as it would by itself within a minute."""
     if not store.is_sqlite:
         async with store.engine.connect() as connection:
             alone = await connection.execution_options(isolation_level="AUTOCOMMIT")
-            await alone.exec_driver_sql("VACUUM ANALYZE customer, profile, subscription")
+            await alone.exec_driver_sql(f"VACUUM ANALYZE {tables}")
 
 
 async def _fill(
@@ -151,8 +151,9 @@ async def _fill(
     price_id = (await session.execute(select(_price.c.id))).scalar_one()
     counted = _counted(numbers)
     name = literal("C") + cast(counted.c.n, String)
-    customer = new_row(Customer, merchant_id=merchant_id, name="Ada Bench", language="en", country="AT")
-    await _copy(session, _customer, customer, reference=name, email=name + "@bench.example")
+    customer = new_row(Customer, merchant_id=merchant_id, language="en", country="AT")
+    called = {"name": literal("Ada Bench ") + cast(counted.c.n, String), "email": name + "@bench.example"}
+    await copy_rows(session, _customer, customer, reference=name, **called)
     mine = _customer.c.id.in_(select(_customer.c.id).order_by(_customer.c.id.desc()).limit(len(numbers)))
     profile = new_row(
         Profile,
@@ -164,7 +165,7 @@ async def _fill(
     good, bad = (literal(ctx.vault.seal(card.reference)) for card in (batch.card, batch.bad or batch.card))
     sealed = case((_customer.c.id % BAD_IN == 0, bad), else_=good)
     stored = {"customer_id": _customer.c.id, "reference_digest": _customer.c.reference, "sealed_reference": sealed}
-    await _copy(session, _profile, profile, mine, **stored)
+    await copy_rows(session, _profile, profile, mine, **stored)
     subscription = new_row(
         Subscription,
         merchant_id=merchant_id,
@@ -179,7 +180,7 @@ async def _fill(
     about = {"customer_id": _customer.c.id, "profile_id": _profile.c.id, "quantity": 1 + _customer.c.id % QUANTITIES}
     # The keys of two databases differ, for they may be charged at one gateway.
     names = {"reference": _customer.c.reference, "uid": literal(secrets.token_hex(8)) + _customer.c.reference}
-    await _copy(session, _subscription, subscription, served, **about, **names)
+    await copy_rows(session, _subscription, subscription, served, **about, **names)
 
 
 def _counted(numbers: range) -> CTE:
@@ -187,8 +188,8 @@ def _counted(numbers: range) -> CTE:
     return first.union_all(select(first.c.n + 1).where(first.c.n < numbers.stop - 1))
 
 
-async def _copy(session: AsyncSession, into: Table, row: dict[str, Any], *where: Any, **varying: Any) -> None:
-    """Insert one row for each that the varying columns come from, in one statement."""
+async def copy_rows(session: AsyncSession, into: Table, row: dict[str, Any], *where: Any, **varying: Any) -> None:
+    """Insert one row for each that the varying columns come from, in one statement; they go before the row's own."""
     values = {name: literal(value, into.c[name].type) for name, value in row.items()} | varying
     chosen = select(*(value.label(name) for name, value in values.items())).where(*where)
     await session.execute(insert(into).from_select(list(values), chosen))

@@ -424,7 +424,7 @@ def bench(
     only: Annotated[list[str] | None, typer.Option("--only", help=", ".join(bench_job.PARTS))] = None,
     as_json: Json = False,
 ) -> None:
-    """Measure invoicing, charging, whole nights, idle runs and the doctor, on databases of its own."""
+    """Measure invoicing, charging, nights, idle runs, the doctor and the console's pages, on databases of its own."""
     screen = Screen(as_json)
     open_logbook("error")
     address = database if database and not Store(database).is_sqlite else None

@@ -12,6 +12,9 @@ from billing.invoices import InvoiceState
 from billing.ledger import Account
 from billing.models.base import Row, identity, instant, minor, one_of, refers, rule, word
 
+# SQLite sees that one of several conditions is met, but not that a word is in a list.
+_RARE = text("state = 'draft' OR state = 'void' OR state = 'uncollectible'")
+
 
 class Invoice(Row, table=True):
     """What a period owes. `key` names the owed thing in every attempt to collect it."""
@@ -41,6 +44,8 @@ class Invoice(Row, table=True):
             sqlite_where=text("dunned_since IS NOT NULL"),
         ),
         Index("ix_invoice_run_id", "run_id"),
+        Index("ix_invoice_day", "merchant_id", "issued_on", "id"),
+        Index("ix_invoice_rare", "merchant_id", "state", "id", postgresql_where=_RARE, sqlite_where=_RARE),
     )
 
     id: int = identity()

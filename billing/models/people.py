@@ -115,6 +115,8 @@ class AuditEntry(Row, table=True):
         one_of("actor_kind", ActorKind),
         Index("ix_audit_entry_merchant_id", "merchant_id", "id"),
         Index("ix_audit_entry_subject", "merchant_id", "subject", "id"),
+        Index("ix_audit_entry_verb", "merchant_id", "verb", "id"),
+        Index("ix_audit_entry_actor", "merchant_id", "actor", "id"),
     )
 
     id: int = identity()

@@ -151,6 +151,8 @@ class Run(Row, table=True):
 class Decision(Row, table=True):
     """Why a due subscription was not billed in a run; the billed ones explain themselves."""
 
+    __table_args__ = (Index("ix_decision_subscription_id", "subscription_id"),)
+
     run_id: int = Field(primary_key=True, foreign_key="run.id", sa_type=BigInteger)
     subscription_id: int = Field(primary_key=True, foreign_key="subscription.id", sa_type=BigInteger)
     reason: str = Field(max_length=40)
@@ -174,6 +176,9 @@ class Task(Row, table=True):
             postgresql_where=_OPEN_TASK,
             sqlite_where=_OPEN_TASK,
         ),
+        Index("ix_task_open", "merchant_id", "id", postgresql_where=_OPEN_TASK, sqlite_where=_OPEN_TASK),
+        # By bytes, so that it also finds what begins with a subject, such as `att_12/2`.
+        Index("ix_task_subject", "subject", postgresql_ops={"subject": "text_pattern_ops"}),
     )
 
     id: int = identity()

@@ -123,7 +123,7 @@ Named = dict[Table, ColumnElement[bool]]
 async def _customers(session: AsyncSession, merchant_id: int, text: str, named: Named) -> Found:
     query = select(_customer).where(_customer.c.merchant_id == merchant_id)
     columns = (_customer.c.reference, _customer.c.email, _customer.c.name)
-    wheres = [*_only(named, _customer), *(_begins(session, column, text) for column in columns)]
+    wheres = [*_only(named, _customer), *(begins(session, column, text) for column in columns)]
     rows = await _some(session, query, _customer, wheres)
     low = text.lower()
     exact = [
@@ -137,7 +137,7 @@ async def _subscriptions(session: AsyncSession, merchant_id: int, text: str, nam
         _subscription, _customer, _customer.c.id == _subscription.c.customer_id
     )
     query = query.where(_subscription.c.merchant_id == merchant_id)
-    wheres = [*_only(named, _subscription), _begins(session, _subscription.c.reference, text)]
+    wheres = [*_only(named, _subscription), begins(session, _subscription.c.reference, text)]
     rows = await _some(session, query, _subscription, wheres)
     exact = [row for row in rows if text.lower() == row["reference"].lower() or text == f"sub_{row['id']}"]
     return Found(rows, exact)
@@ -190,7 +190,7 @@ async def _some(
     return list(found.values())[: SHOWN + 1]
 
 
-def _begins(session: AsyncSession, column: ColumnElement[str], text: str) -> ColumnElement[bool]:
+def begins(session: AsyncSession, column: ColumnElement[str], text: str) -> ColumnElement[bool]:
     """Say that a text begins so, whatever its capitals, in the words of the index that is there for it.
 
     SQLite, and PostgreSQL in the locale C, make only the letters from A to Z small: so the others are tried as they

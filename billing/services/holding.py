@@ -61,7 +61,7 @@ async def end_surplus(session: AsyncSession, attempt_id: int, currency: str) -> 
     if await credit_of(session, currency, attempt_id=attempt_id) > Money(0, currency):
         return
     name = f"att_{attempt_id}"
-    mine = or_(_task.c.subject == name, _task.c.subject.startswith(f"{name}/"))
+    mine = or_(_task.c.subject == name, _task.c.subject.startswith(f"{name}/", autoescape=True))
     subjects = (await session.execute(select(_task.c.subject).where(mine))).scalars().all()
     await end_tasks(session, ["surplus", "amount"], subjects)
 

@@ -8,7 +8,7 @@ from datetime import date, timedelta
 from fractions import Fraction
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, RowMapping, case, extract, func, select
+from sqlalchemy import ColumnElement, Numeric, RowMapping, case, cast, extract, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from billing.invoices import InvoiceState
@@ -65,15 +65,21 @@ async def months_of(session: AsyncSession, merchant_id: int, currency: str, toda
 
 
 async def _running(session: AsyncSession, merchant_id: int, currency: str) -> Sequence[RowMapping]:
-    """Return what subscriptions are worth, by the months in which they began and ended, in one statement."""
-    begun, ended = _month(_subscription.c.anchor_on), _month(_subscription.c.ended_on)
-    keys = (begun, ended, _price.c.interval_unit, _price.c.interval_count)
-    worth = func.sum(_price.c.amount_minor * _subscription.c.quantity).label("minor")
-    query = select(begun.label("begun"), ended.label("ended"), *keys[2:], worth).join_from(_subscription, _price)
-    mine = (_subscription.c.merchant_id == merchant_id) & (_price.c.currency == currency)
+    """Return what subscriptions are worth, by the months in which they began and ended, in one statement.
+
+    Those of the same days and price are counted first, so that months and money are reckoned once for all of them.
+    """
+    days = (_subscription.c.price_id, _subscription.c.anchor_on, _subscription.c.ended_on)
     over_has_day = (_subscription.c.state != SubscriptionState.ENDED) | _subscription.c.ended_on.is_not(None)
-    query = query.where(mine, _subscription.c.state.in_(_EARNING), over_has_day).group_by(*keys)
-    return (await session.execute(query)).mappings().all()
+    counted = select(*days, func.sum(_subscription.c.quantity).label("quantity"))
+    counted = counted.where(_subscription.c.merchant_id == merchant_id, _subscription.c.state.in_(_EARNING))
+    alike = counted.where(over_has_day).group_by(*days).subquery()
+    begun, ended = _month(alike.c.anchor_on), _month(alike.c.ended_on)
+    keys = (begun, ended, _price.c.interval_unit, _price.c.interval_count)
+    worth = func.sum(cast(_price.c.amount_minor, Numeric(38, 0)) * alike.c.quantity).label("minor")
+    query = select(begun.label("begun"), ended.label("ended"), *keys[2:], worth)
+    query = query.join_from(alike, _price, _price.c.id == alike.c.price_id).where(_price.c.currency == currency)
+    return (await session.execute(query.group_by(*keys))).mappings().all()
 
 
 async def _dunned(session: AsyncSession, merchant_id: int, currency: str, since: date) -> Sequence[RowMapping]:

@@ -89,30 +89,33 @@ async def make_plan(session: AsyncSession, merchant_id: int, on: date) -> Plan:
     """Return what a run on the day would charge and mail, in one statement; the tax of net prices is rounded in sum."""
     rows = (await session.execute(_due_by_account(merchant_id, on))).mappings().all()
     loads = {
-        f"{row['reference']} {row['currency']}": Load(row["charges"], int(row["amount_minor"]))
+        f"{row['reference']} {row['currency']}": Load(int(row["charges"]), int(row["amount_minor"]))
         for row in rows
         if row["reference"]
     }
-    return Plan(loads, sum(row["charges"] for row in rows if not row["reference"]))
+    return Plan(loads, sum(int(row["charges"]) for row in rows if not row["reference"]))
 
 
 def _due_by_account(merchant_id: int, on: date) -> Select[Any]:
+    """Return a query that first counts what is due at each price, so that money is reckoned once for all of it."""
     chargeable = (_subscription.c.collection == Collection.CHARGE) & (_profile.c.state == ProfileState.ACTIVE)
-    account = case((chargeable, _account.c.reference), else_=None)
-    unit = cast(_price.c.amount_minor, Numeric(38, 0)) * _subscription.c.quantity
-    gross = case((_price.c.tax_included.is_(True), unit), else_=unit * (10000 + _price.c.tax_rate_bp) / 10000)
-    return (
-        select(
-            account.label("reference"),
-            _price.c.currency,
-            func.count().label("charges"),
-            func.sum(gross).label("amount_minor"),
-        )
-        .join_from(_subscription, _price)
-        .join(_profile, _profile.c.id == _subscription.c.profile_id, isouter=True)
-        .join(_account, _account.c.id == _profile.c.gateway_account_id, isouter=True)
+    keys = (_subscription.c.price_id, case((chargeable, _profile.c.gateway_account_id), else_=None).label("account_id"))
+    counts = (func.count().label("charges"), func.sum(_subscription.c.quantity).label("quantity"))
+    due = (
+        select(*keys, *counts)
+        .join_from(_subscription, _profile, _profile.c.id == _subscription.c.profile_id, isouter=True)
         .where(_subscription.c.merchant_id == merchant_id, _subscription.c.next_due_on <= on)
-        .group_by(account, _price.c.currency)
+        .group_by(*keys)
+        .subquery()
+    )
+    unit = cast(_price.c.amount_minor, Numeric(38, 0)) * due.c.quantity
+    gross = case((_price.c.tax_included.is_(True), unit), else_=unit * (10000 + _price.c.tax_rate_bp) / 10000)
+    sums = (func.sum(due.c.charges).label("charges"), func.sum(gross).label("amount_minor"))
+    return (
+        select(_account.c.reference, _price.c.currency, *sums)
+        .join_from(due, _price, _price.c.id == due.c.price_id)
+        .join(_account, _account.c.id == due.c.account_id, isouter=True)
+        .group_by(_account.c.reference, _price.c.currency)
     )
 
 

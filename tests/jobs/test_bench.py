@@ -10,6 +10,7 @@ from jobs.bench import Wanted, bench
 from jobs.bench_meters import Figure, shown
 from jobs.bench_world import database, populate, refuse_others_data, settings_for
 from jobs.wiring import open_context
+from tests.billing.web.console.routes import routes
 
 
 def wanted(*parts: str) -> Wanted:
@@ -25,6 +26,16 @@ async def test_a_small_night_is_measured_from_invoice_to_mail(capfd: pytest.Capt
     assert figures["nothing due"].met
     assert figures["all rules"].more == {"breaches": 0}
     assert capfd.readouterr().out == ""
+
+
+async def test_every_page_of_the_console_and_every_list_of_the_api_is_looked_at() -> None:
+    """One that was answered by anything but 200 would have raised."""
+    figures = await bench(wanted("console"), lambda _: None)
+
+    pages = {route.path for route in routes() if route.verb == "GET"}
+    lists = {f"/api/v1/{noun}" for noun in ("customers", "subscriptions", "invoices", "attempts", "events", "tasks")}
+    assert pages | lists <= {figure.name for figure in figures}
+    assert {figure.part for figure in figures} == {"console"}
 
 
 async def test_what_is_not_there_is_not_measured() -> None:

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Query
 from pydantic import AfterValidator, Field
-from sqlalchemy import RowMapping
+from sqlalchemy import RowMapping, func
 from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.responses import Response
 
@@ -95,7 +95,9 @@ async def list_customers(
     """List the customers."""
     mine = registering.CUSTOMERS.where(_customer.c.merchant_id == call.merchant_id)
     if email:
-        mine = mine.where(_customer.c.email == email)
+        # The index is of addresses in small letters.
+        small = func.lower(_customer.c.email) == func.lower(email)
+        mine = mine.where(small, _customer.c.email == email)
     return await list_page(call, paging, mine, show_customer, _customer.c.id)
 
 

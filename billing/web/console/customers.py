@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Annotated, Any, Final
 
 from fastapi import Path
-from sqlalchemy import RowMapping, Select, func, select
+from sqlalchemy import RowMapping, Select, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.responses import Response
 
 from billing.models import Customer, GatewayAccount, Invoice, Profile, ProfileState, Role, Subscription, table
 from billing.services import changing, forgetting, registering
+from billing.services.finding import begins
 from billing.services.recounting import Of
 from billing.services.refusing import ConflictError, MissingError
 from billing.services.verifying import NothingToRenewError, offer_renewal
@@ -68,12 +69,11 @@ async def list_customers(desk: Seated) -> Response:
     """Show the customers, newest first, or those whose name or address begins so."""
     asked = {name: desk.asked(name) for name in ("name", "email", "reference")}
     query = select(_customer).where(_customer.c.merchant_id == desk.merchant_id)
-    for name in ("name", "email"):
-        if asked[name]:
-            query = query.where(func.lower(_customer.c[name]).startswith(asked[name].lower(), autoescape=True))
     if asked["reference"]:
         query = query.where(_customer.c.reference == asked["reference"])
     async with desk.ctx.store.read() as session:
+        for name in ("name", "email"):
+            query = query.where(begins(session, _customer.c[name], asked[name])) if asked[name] else query
         part = await part_of(desk, session, query, _customer.c.id)
     return desk.show("customers.html", part=part, asked=asked)
 

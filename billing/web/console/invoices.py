@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Final
 
 from fastapi import Path
-from sqlalchemy import RowMapping, Select, select
+from sqlalchemy import RowMapping, Select, literal_column, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.responses import Response
 
@@ -61,7 +61,8 @@ async def list_invoices(desk: Seated) -> Response:
     asked = {name: desk.asked(name) for name in ("state", "day", "customer")}
     query = _INVOICES.where(_invoice.c.merchant_id == desk.merchant_id)
     if asked["state"] in set(InvoiceState):
-        query = query.where(_invoice.c.state == asked["state"])
+        # Named in the statement itself, so that the indexes of what is open, and of what is rare, serve it.
+        query = query.where(_invoice.c.state == literal_column(f"'{asked['state']}'"))
     if (on := day_in(asked["day"])) is not None:
         query = query.where(_invoice.c.issued_on == on)
     if asked["customer"]:

@@ -11,7 +11,9 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
-from sqlalchemy import Table, event, insert, literal_column, select, update
+from sqlalchemy import Select, Table, event, insert, literal_column, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.sql.compiler import SQLCompiler
 
 from billing.clock import ManualClock
 from billing.gateway import (
@@ -723,6 +725,16 @@ async def under_test_clock(world: World, now: datetime) -> None:
 async def stop_account(world: World) -> None:
     """Stop the account as an operator would."""
     await world.change(GatewayAccount, 1, state="stopped", stopped_at=START, stopped_reason="by hand")
+
+
+async def plan_of(session: AsyncSession, query: Select[Any]) -> str:
+    """Return how the database would find what a query asks for."""
+    connection = await session.connection()
+    asked = query.compile(dialect=connection.dialect, compile_kwargs={"render_postcompile": True})
+    assert isinstance(asked, SQLCompiler)
+    given = tuple(asked.params[name] for name in asked.positiontup) if asked.positiontup else asked.params
+    verb = "EXPLAIN QUERY PLAN" if connection.dialect.name == "sqlite" else "EXPLAIN"
+    return str((await connection.exec_driver_sql(f"{verb} {asked}", given)).all())
 
 
 @contextmanager

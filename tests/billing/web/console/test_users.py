@@ -86,6 +86,16 @@ async def test_the_record_is_read_in_parts_and_by_actor_verb_and_subject(admin: 
     assert "theirs" not in await admin.get("/nordlicht/audit?before=nonsense")
 
 
+async def test_the_record_offers_each_verb_there_is_once(world: World, admin: Browser) -> None:
+    who = Actor(ActorKind.KEY, "shop (tk_1)")
+    async with world.store.write() as session:
+        for verb in ("refund", "add_key", "refund", "void_invoice", "add_key"):
+            await audit(world.ctx, session, [world.merchant_id], who, verb)
+    page = await admin.get("/nordlicht/audit")
+    offered = [part.partition('"')[0] for part in page.split('<option value="')[1:]]
+    assert offered == ["", "add_key", "refund", "sign_in", "void_invoice"]
+
+
 async def test_the_switcher_shows_only_merchants_one_works_for(lite: World) -> None:
     other, hidden = await lite.beside("ostwind"), await lite.beside("suedsee")
     who = await signed_in(lite, whole_app(lite))
