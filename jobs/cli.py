@@ -50,6 +50,7 @@ from jobs.explain import UnknownIdError, explain
 from jobs.importing import ImportFileError, read_subscribers
 from jobs.keys import keys_app
 from jobs.logbook import open_logbook
+from jobs.memory import little_collecting
 from jobs.metrics import Metrics
 from jobs.reconcile import reconcile
 from jobs.runs import runs_app
@@ -150,7 +151,8 @@ def _work(work: Callable[[Context, Settings], Awaitable[Any]], metrics: Metrics 
             raise NotMigratedError("the database has not the current schema; run `turnus migrate` first")
         wired = open_context(settings, redactor=redactor, metrics=metrics)
         async with wired as ctx, heeded(ctx.leaving, settings.leave_s):
-            return await work(ctx, settings)
+            with little_collecting():
+                return await work(ctx, settings)
 
     return asyncio.run(do())
 
