@@ -6,9 +6,11 @@ import pytest
 from rich.console import Console
 
 from billing.services.founding import SetupError
+from jobs import bench_charging
 from jobs.bench import Wanted, bench
 from jobs.bench_meters import Figure, shown
 from jobs.bench_world import database, populate, refuse_others_data, settings_for
+from jobs.sandbox_process import sandbox
 from jobs.wiring import open_context
 
 
@@ -25,6 +27,18 @@ async def test_a_small_night_is_measured_from_invoice_to_mail(capfd: pytest.Capt
     assert figures["nothing due"].met
     assert figures["all rules"].more == {"breaches": 0}
     assert capfd.readouterr().out == ""
+
+
+async def test_the_bare_loop_sends_the_charges_themselves_where_the_adapter_must_first_be_let_in(
+    tmp_path: Path,
+) -> None:
+    async with sandbox(tmp_path) as gateways:
+        gateway = gateways["paymentz"]
+        figures = await bench_charging.measure(None, tmp_path, "paymentz", gateway, bench_charging.Load(4, 4, 20))
+        booked = await gateway.bookings()
+
+    assert [figure.more["bookings/charge"] for figure in figures] == [1, 1]
+    assert [row["state"] for row in booked] == ["booked"] * 8  # four by the loop, and four by the engine
 
 
 async def test_what_is_not_there_is_not_measured() -> None:
