@@ -12,10 +12,11 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Final
 
 from cryptography.hazmat.decrepit.ciphers.algorithms import Blowfish
-from cryptography.hazmat.primitives.ciphers import Cipher, modes
+from cryptography.hazmat.primitives.ciphers import Cipher, CipherContext, modes
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
 from cryptography.hazmat.primitives.padding import PKCS7
 
@@ -83,9 +84,7 @@ def encrypt(cipher: str, password: bytes, text: str, iv: bytes = b"") -> tuple[i
     plain = text.encode(CHARSET)
     if cipher == "aes":
         return len(plain), _encrypt_aes(password, plain, iv or os.urandom(16))
-    filled = plain + bytes(-len(plain) % 8)
-    encryptor = _blowfish(password).encryptor()
-    return len(plain), (encryptor.update(filled) + encryptor.finalize()).hex().upper()
+    return len(plain), _blowfish_encryptor(password).update(plain + bytes(-len(plain) % 8)).hex().upper()
 
 
 def decrypt(password: bytes, length: str, data: str) -> str:
@@ -101,6 +100,18 @@ def decrypt(password: bytes, length: str, data: str) -> str:
     return plain[: int(length)].decode(CHARSET)
 
 
+# Making a Blowfish key ready costs more than all else about a message. Without chaining a block leaves nothing behind
+# for the next, so what was made ready once serves every message of whole blocks, and is never finished.
+@lru_cache
+def _blowfish_encryptor(password: bytes) -> CipherContext:
+    return _blowfish(password).encryptor()
+
+
+@lru_cache
+def _blowfish_decryptor(password: bytes) -> CipherContext:
+    return _blowfish(password).decryptor()
+
+
 def _blowfish(password: bytes) -> Cipher[modes.ECB]:
     return Cipher(Blowfish(password), modes.ECB())  # noqa: S305 - the provider's choice; the MAC is what counts
 
@@ -113,8 +124,7 @@ def _encrypt_aes(password: bytes, plain: bytes, iv: bytes) -> str:
 
 
 def _decrypt_blowfish(password: bytes, data: str) -> bytes:
-    decryptor = _blowfish(password).decryptor()
-    return decryptor.update(_blocks(data, 8)) + decryptor.finalize()
+    return _blowfish_decryptor(password).update(_blocks(data, 8))
 
 
 def _decrypt_aes(password: bytes, data: str) -> bytes:

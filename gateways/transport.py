@@ -17,8 +17,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from errno import EACCES
-from functools import cache
-from http.cookiejar import CookieJar, DefaultCookiePolicy
+from functools import cache, lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Final
 from urllib.parse import quote, quote_plus, urlsplit
@@ -35,6 +34,7 @@ MASK: Final = "***"
 _CARD: Final = re.compile(r"(?<!\d)\d(?:[ -]?\d){11,18}(?!\d)")
 _IBAN: Final = re.compile(r"(?<![A-Za-z0-9])[A-Za-z]{2}\d{2}(?: ?[A-Za-z0-9]){11,30}(?![A-Za-z0-9])")
 _NEVER_CONNECTED: Final = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
+_USUAL: Final = {"User-Agent": "turnus", "Accept": "*/*", "Accept-Encoding": "gzip, deflate"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,16 +231,14 @@ class Transport:
         self.redaction = redaction
         self._limits = limits
         self._log = structlog.get_logger("gateways.exchange").bind(gateway=gateway)
-        self._client = httpx.AsyncClient(
-            transport=network if isinstance(network, httpx.AsyncBaseTransport) else (network or carrier)(limits),
-            timeout=httpx.Timeout(
+        # Spoken to directly: of what a client adds, such as redirects and cookies, a payment wants nothing.
+        self._network = network if isinstance(network, httpx.AsyncBaseTransport) else (network or carrier)(limits)
+        self._is_closed = False
+        self._extensions = {
+            "timeout": httpx.Timeout(
                 connect=limits.connect_s, read=limits.total_s, write=limits.total_s, pool=limits.total_s / 2
-            ),
-            headers={"User-Agent": "turnus"},
-            cookies=CookieJar(policy=DefaultCookiePolicy(allowed_domains=[])),
-            follow_redirects=False,
-            trust_env=False,
-        )
+            ).as_dict()
+        }
 
     async def send(
         self, method: str, url: str, headers: Mapping[str, str], body: bytes = b"", hidden: str = ""
@@ -258,7 +256,8 @@ class Transport:
 
     async def close(self) -> None:
         """Let go of connections."""
-        await self._client.aclose()
+        self._is_closed = True
+        await self._network.aclose()
 
     async def _send_once(
         self, method: str, url: str, headers: Mapping[str, str], body: bytes
@@ -270,8 +269,21 @@ class Transport:
             return self._named(error)
 
     async def _exchange(self, method: str, url: str, headers: Mapping[str, str], body: bytes) -> Answer:
-        async with self._client.stream(method, url, headers=dict(headers), content=body or None) as response:
-            return Answer(response.status_code, dict(response.headers.items()), await self._bounded(response))
+        if self._is_closed:
+            raise RuntimeError("the transport is closed")
+        response = await self._network.handle_async_request(self._request(method, url, headers, body))
+        try:
+            return Answer(response.status_code, response.headers, await self._bounded(response))
+        finally:
+            await response.aclose()
+
+    def _request(self, method: str, url: str, headers: Mapping[str, str], body: bytes) -> httpx.Request:
+        """Build a request with a stream, to which httpx adds no headers: the host and the length are the carrier's."""
+        whole = {**_USUAL, **headers}
+        stream = httpx.ByteStream(body)
+        request = httpx.Request(method, _address(url), headers=whole, stream=stream, extensions=self._extensions)
+        request.read()
+        return request
 
     async def _bounded(self, response: httpx.Response) -> bytes:
         body = bytearray()
@@ -286,16 +298,28 @@ class Transport:
         return NotSent(reason) if _proves_nothing_left(error) else Unknown(reason)
 
     def _record(self, method: str, url: str, took_s: float, result: Answer | NotSent | Unknown) -> None:
-        parts = urlsplit(url)
-        log = self._log.bind(method=method, address=f"{parts.hostname}{parts.path}", duration_ms=round(took_s * 1000))
+        about = {"method": method, "address": _shown(url), "duration_ms": round(took_s * 1000)}
         if isinstance(result, Answer):
-            log.info("exchange", result="answer", status=result.status)
+            self._log.info("exchange", **about, result="answer", status=result.status)
         else:
-            log.warning("exchange", result=type(result).__name__, reason=result.reason)
+            self._log.warning("exchange", **about, result=type(result).__name__, reason=result.reason)
 
     def _record_bodies(self, body: bytes, result: Answer | NotSent | Unknown) -> None:
         answer = result.body if isinstance(result, Answer) else b""
         self._log.debug("bodies", sent=_Masked(body, self.redaction), got=_Masked(answer, self.redaction))
+
+
+@lru_cache(256)
+def _address(url: str) -> httpx.URL:
+    """Read an address once: nearly all requests of an account go to the same few."""
+    return httpx.URL(url)
+
+
+@lru_cache(256)
+def _shown(url: str) -> str:
+    """Return what a log shows of an address: the host and the path."""
+    parts = urlsplit(url)
+    return f"{parts.hostname}{parts.path}"
 
 
 def _proves_nothing_left(error: Exception) -> bool:

@@ -32,12 +32,16 @@ CHUNK: Final = 500
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """How a gateway is charged: what its simulator keeps, the operation's name there, and the least of the ideal."""
+    """How a gateway is charged: what its simulator keeps, the operation's name there, and the least of the ideal.
+
+    `login` is how the address ends at which the adapter first asks to be let in, where it has to.
+    """
 
     kept: Mapping[str, str]
     operation: str
     of_ideal_min: float = 0.8
     settings: Mapping[str, str] | None = None
+    login: str = ""
 
     async def store(self, gateway: SandboxGateway) -> Card:
         """Leave the means of payment at the simulator and return how it is named."""
@@ -76,6 +80,7 @@ WAYS: Final[Mapping[str, Way]] = {
             "customer_id": "bench",
         },
         "Repeated",
+        login="/authToken",
     ),
     "computop": Way(
         {"number": "4111111111111111", "expiry": "203512", "holder": "Ada Bench"},
@@ -189,12 +194,15 @@ async def _issued(
 
 
 async def _requests(ctx: Context, name: str, credentials: Mapping[str, str]) -> list[httpx.Request]:
-    """Return the request of every charge that waits, as the adapter would send it; nothing is sent."""
+    """Return the request of every charge that waits, as the adapter would send it; none of them is sent."""
     requests: list[httpx.Request] = []
+    login = WAYS[name].login
 
-    def keep(request: httpx.Request) -> httpx.Response:
+    async def keep(request: httpx.Request) -> httpx.Response:
+        if login and request.url.path.endswith(login):
+            return await _let_in(request)
         requests.append(request)
-        return httpx.Response(503)
+        return httpx.Response(503, json={})
 
     gateway = open_gateway(name, credentials, httpx.MockTransport(keep))
     async with ctx.store.read() as session:
@@ -204,6 +212,11 @@ async def _requests(ctx: Context, name: str, credentials: Mapping[str, str]) -> 
                 await gateway.charge(charge_of(ctx, row))
     await gateway.close()
     return requests
+
+
+async def _let_in(request: httpx.Request) -> httpx.Response:
+    async with httpx.AsyncClient(timeout=60) as http:
+        return await http.request(request.method, request.url, headers=request.headers, content=request.content)
 
 
 async def _bare_loop(requests: list[httpx.Request], in_flight: int) -> float:

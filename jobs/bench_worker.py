@@ -29,6 +29,7 @@ from jobs.billing_run import issue_due, merchants_on, open_scope, run_all
 from jobs.deliver import deliver_all
 from jobs.doctor import examine
 from jobs.logbook import open_logbook
+from jobs.memory import little_collecting
 from jobs.settings import Settings
 from jobs.wiring import open_context, open_mailer
 
@@ -79,7 +80,7 @@ async def work(order: Order) -> Done:
     async with open_context(settings) as ctx:
         do = await _WORK[order.what](ctx, settings, order)
         begun, cpu = monotonic(), process_time()
-        with counting(ctx.store) as statements:
+        with counting(ctx.store) as statements, little_collecting():
             counts = await do()
         return Done(monotonic() - begun, process_time() - cpu, peak_mib(), statements[0], dict(counts))
 

@@ -19,6 +19,7 @@ from billing.services.context import Context
 from billing.services.founding import SetupError
 from billing.store import DatabaseUrlError, bare_url
 from jobs.logbook import open_logbook
+from jobs.memory import little_collecting
 from jobs.metrics import Metrics
 from jobs.settings import Settings, SettingsError, read_settings
 from jobs.signals import heeded
@@ -43,7 +44,8 @@ def at_work(do: Callable[[Context, Settings], Awaitable[Any]], metrics: Metrics 
             raise NotMigratedError("the database has not the current schema; run `turnus migrate` first")
         wired = open_context(settings, redactor=redactor, metrics=metrics)
         async with wired as ctx, heeded(ctx.leaving, settings.leave_s):
-            return await do(ctx, settings)
+            with little_collecting():
+                return await do(ctx, settings)
 
     return asyncio.run(doing())
 

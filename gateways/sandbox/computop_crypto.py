@@ -6,6 +6,7 @@ import hmac
 import re
 import secrets
 from dataclasses import dataclass
+from functools import lru_cache
 
 from cryptography.hazmat.decrepit.ciphers.algorithms import Blowfish
 from cryptography.hazmat.primitives.ciphers import Cipher, CipherContext, modes
@@ -55,7 +56,7 @@ def enciphered(account: Account, plain: bytes) -> str:
         padded = padder.update(plain) + padder.finalize()
         return f"{vector.hex()}-{through(aes(account, vector).encryptor(), padded).hex()}"
     filled = plain + account.fill * (-len(plain) % BLOWFISH_BLOCK)
-    return through(blowfish(account).encryptor(), filled).hex().upper()
+    return blowfish_encryptor(account.encryption_password).update(filled).hex().upper()
 
 
 def unseal(account: Account, length: str, data: str) -> str:
@@ -71,7 +72,7 @@ def unseal(account: Account, length: str, data: str) -> str:
 def deciphered(account: Account, data: str) -> bytes:
     """Read what the account's cipher wrote; what another wrote is not decryptable."""
     if not account.is_aes:
-        return through(blowfish(account).decryptor(), read_hex(data, BLOWFISH_BLOCK))
+        return blowfish_decryptor(account.encryption_password).update(read_hex(data, BLOWFISH_BLOCK))
     vector, _, rest = data.partition("-")
     padded, unpadder = read_hex(rest, AES_BLOCK), PKCS7(8 * AES_BLOCK).unpadder()
     found = read_hex(vector, AES_BLOCK)
@@ -90,9 +91,21 @@ def read_hex(text: str, block: int) -> bytes:
     return binascii.unhexlify(text)
 
 
-def blowfish(account: Account) -> Cipher[modes.ECB]:
+def blowfish(password: bytes) -> Cipher[modes.ECB]:
     """Return the cipher that the provider prescribes to accounts that were not switched to AES."""
-    return Cipher(Blowfish(account.encryption_password), modes.ECB())  # noqa: S305 - the provider's choice
+    return Cipher(Blowfish(password), modes.ECB())  # noqa: S305 - the provider's choice
+
+
+@lru_cache
+def blowfish_encryptor(password: bytes) -> CipherContext:
+    """Make the cipher ready once; whole blocks leave nothing behind in it, so it is never finished."""
+    return blowfish(password).encryptor()
+
+
+@lru_cache
+def blowfish_decryptor(password: bytes) -> CipherContext:
+    """Make the cipher ready once, in the same way."""
+    return blowfish(password).decryptor()
 
 
 def aes(account: Account, vector: bytes) -> Cipher[modes.CBC]:

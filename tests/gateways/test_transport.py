@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -188,6 +189,18 @@ async def test_using_a_closed_transport_is_a_value_too() -> None:
         assert isinstance(await transport.send("POST", server.address, {}, BODY), Unknown)
 
 
+async def test_a_transport_closed_before_its_first_request_sends_nothing() -> None:
+    async def fine(line: Line) -> None:
+        await line.request()
+        await line.answer()
+
+    async with serving(fine) as server:
+        async with opened() as transport:
+            pass
+        assert isinstance(await transport.send("POST", server.address, {}, BODY), Unknown)
+        assert server.connections == 0
+
+
 # --- once --------------------------------------------------------------------------------------
 
 
@@ -282,6 +295,30 @@ async def test_an_answer_comes_back_whole() -> None:
         result = await sent(server)
         assert isinstance(result, Answer)
         assert (result.status, result.body, result.headers["x-kind"]) == (200, b"\x00\xffbytes", "odd")
+
+
+async def test_a_compressed_answer_is_read() -> None:
+    async def tight(line: Line) -> None:
+        await line.request()
+        await line.answer(gzip.compress(b"<status>OK</status>"), headers="Content-Encoding: gzip\r\n")
+
+    async with serving(tight) as server:
+        result = await sent(server)
+        assert isinstance(result, Answer)
+        assert result.body == b"<status>OK</status>"
+
+
+async def test_a_request_says_who_sends_it_and_how_long_it_is_and_each_only_once() -> None:
+    async def fine(line: Line) -> None:
+        await line.request()
+        await line.answer()
+
+    async with serving(fine) as server, opened() as transport:
+        await transport.send("POST", server.address, {"Accept": "text/xml", "Content-Type": "text/xml"}, BODY)
+    head = server.requests[0].partition(b"\r\n\r\n")[0].decode().lower().split("\r\n")[1:]
+    names = [line.partition(":")[0] for line in head]
+    assert sorted(names) == sorted(set(names))
+    assert {"user-agent: turnus", "accept: text/xml"} <= set(head)
 
 
 async def test_cancelling_is_not_taken_for_an_answer() -> None:

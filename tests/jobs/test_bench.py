@@ -6,9 +6,11 @@ import pytest
 from rich.console import Console
 
 from billing.services.founding import SetupError
+from jobs import bench_charging
 from jobs.bench import Wanted, bench
 from jobs.bench_meters import Figure, shown
 from jobs.bench_world import database, populate, refuse_others_data, settings_for
+from jobs.sandbox_process import sandbox
 from jobs.wiring import open_context
 from tests.billing.web.console.routes import routes
 
@@ -36,6 +38,18 @@ async def test_every_page_of_the_console_and_every_list_of_the_api_is_looked_at(
     lists = {f"/api/v1/{noun}" for noun in ("customers", "subscriptions", "invoices", "attempts", "events", "tasks")}
     assert pages | lists <= {figure.name for figure in figures}
     assert {figure.part for figure in figures} == {"console"}
+
+
+async def test_the_bare_loop_sends_the_charges_themselves_where_the_adapter_must_first_be_let_in(
+    tmp_path: Path,
+) -> None:
+    async with sandbox(tmp_path) as gateways:
+        gateway = gateways["paymentz"]
+        figures = await bench_charging.measure(None, tmp_path, "paymentz", gateway, bench_charging.Load(4, 4, 20))
+        booked = await gateway.bookings()
+
+    assert [figure.more["bookings/charge"] for figure in figures] == [1, 1]
+    assert [row["state"] for row in booked] == ["booked"] * 8  # four by the loop, and four by the engine
 
 
 async def test_what_is_not_there_is_not_measured() -> None:
