@@ -30,7 +30,7 @@ demo: $(READY)
 	@$(BIN)/turnus demo $(ARGS)
 
 test: $(READY)
-	@$(BIN)/pytest -n $(WORKERS) $(ARGS)
+	@$(BIN)/pytest -n $(WORKERS) --dist worksteal $(ARGS)
 
 crash: $(READY)
 	@$(BIN)/python -m tests.crash.command $(ARGS)
