@@ -433,6 +433,6 @@ async def raised(database_url: str, sandbox: Sandbox, gateway: str = "mpay24") -
         async with (
             open_context(settings) as ctx,
             serving(ctx, listening),
-            httpx.AsyncClient(trust_env=False, timeout=20) as http,
+            httpx.AsyncClient(trust_env=False, timeout=60) as http,
         ):
             yield Stage(gateway, ctx, settings, sandbox, mailbox, Browser(http))
