@@ -24,13 +24,16 @@ DECISIONS := brakes clock dunning events invoices ledger lifecycle money payment
 
 SIZE ?= 100000
 
+# Whatever the environment says: a process that starts here does not compile again what the one before it has compiled.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo test crash hosts bench bench-million check lint types imports audit coverage docs pictures wheel lock
 
 demo: $(READY)
 	@$(BIN)/turnus demo $(ARGS)
 
 test: $(READY)
-	@$(BIN)/pytest -n $(WORKERS) $(ARGS)
+	@$(BIN)/pytest -n $(WORKERS) --dist worksteal $(ARGS)
 
 crash: $(READY)
 	@$(BIN)/python -m tests.crash.command $(ARGS)

@@ -15,7 +15,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-_START_S = 30
+_START_S = 60
 _POLL_S = 0.02
 
 # The shell waits for a line, and stops the server. Its standard input closes whenever and however we end: then it
@@ -30,6 +30,7 @@ _SETTINGS: Mapping[str, str] = {
     "fsync": "off",
     "synchronous_commit": "off",
     "full_page_writes": "off",
+    "max_wal_size": "128MB",
     "max_connections": "200",
     "wal_level": "minimal",
     "max_wal_senders": "0",

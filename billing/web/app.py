@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from functools import partial
 from importlib.resources import files
+from typing import Final
 
 import structlog
 from fastapi import APIRouter, FastAPI, Request
@@ -29,6 +30,7 @@ from billing.web.health import Check, Readiness, health_router
 from billing.web.pages import PAGE_POLICY, Failure, NotFound, Page, Pages, choose_language
 
 _log = structlog.get_logger("turnus.web")
+_PAGES: Final = Pages()
 
 _HEADERS = {
     "Content-Security-Policy": PAGE_POLICY,
@@ -60,13 +62,13 @@ def create_app(
         await asyncio.gather(*app.state.asking, return_exceptions=True)
 
     app = FastAPI(title="Turnus", lifespan=living, docs_url=None, redoc_url=None, openapi_url=None)
-    app.state.ctx, app.state.pages, app.state.asking = ctx, Pages(), set()
+    app.state.ctx, app.state.pages, app.state.asking = ctx, _PAGES, set()
     app.mount("/static", StaticFiles(directory=str(files("templates") / "static")))
     app.mount(API_PREFIX, create_api(ctx, explain=explain))
     app.mount(CONSOLE, create_console(ctx))
     readiness = Readiness({"database": partial(_answers, ctx), **(checks or {})}, ctx.leaving)
     for router in (health_router(readiness), pay.router, notifications.router, *routers):
-        app.include_router(router)
+        app.routes.extend(router.routes)
     app.add_exception_handler(HTTPException, _not_found)
     app.add_exception_handler(RequestValidationError, _not_found)
     app.add_exception_handler(Exception, _failed)

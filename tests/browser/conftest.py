@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 import pytest
-from playwright.async_api import Browser, async_playwright
+from playwright.async_api import Browser, async_playwright, expect
 
 from tests.conftest import Databases
 from tests.contract.sandbox import Sandbox
@@ -19,6 +19,7 @@ from tests.scenarios.stage import Stage, raised
 __all__ = ["sandbox", "simulators"]
 
 NAMES: Final = ("chromium", "chromium-browser", "google-chrome")
+PATIENCE_MS: Final = 60_000
 FLAGS: Final = (
     "--no-sandbox",
     "--disable-gpu",
@@ -35,6 +36,7 @@ async def launched() -> AsyncIterator[Browser]:
     program = next(filter(None, map(shutil.which, NAMES)), None)
     if program is None:
         pytest.skip(f"no browser is installed: looked for {', '.join(NAMES)}")
+    expect.set_options(PATIENCE_MS)
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=program, args=FLAGS)
         yield browser

@@ -10,6 +10,7 @@ import pytest
 from playwright.async_api import Browser, Page, expect
 
 from billing.services.verifying import offer_renewal
+from tests.browser.conftest import PATIENCE_MS
 from tests.scenarios.stage import DECLINED, Stage, at, link_in
 
 DAY: Final = date(2026, 12, 1)
@@ -36,7 +37,7 @@ async def declined(stage: Stage) -> str:
 async def look(chromium: Browser, width: int = 390, **more: Any) -> Page:
     """Open an empty page; whatever it complains of, such as a policy that was broken, fails the test."""
     page = await chromium.new_page(viewport={"width": width, "height": 844}, **more)
-    page.set_default_timeout(15_000)
+    page.set_default_timeout(PATIENCE_MS)
     await page.add_init_script(WATCH_SHIFTS)
     return page
 
@@ -46,7 +47,7 @@ async def state(page: Page) -> str:
 
 
 async def until_state(page: Page, name: str) -> None:
-    await expect(page.locator(f'html[data-page="{name}"]')).to_have_count(1, timeout=15_000)
+    await expect(page.locator(f'html[data-page="{name}"]')).to_have_count(1)
 
 
 async def press_until(page: Page, wanted: str) -> None:
@@ -86,7 +87,7 @@ async def test_the_link_is_paid_on_a_phone_by_keyboard_alone(stage: Stage, chrom
 
 async def test_a_page_that_waits_for_the_bank_becomes_paid_by_itself(stage: Stage, chromium: Browser) -> None:
     link = await declined(stage)
-    stage.sandbox.fault("late_notification", ms=1500, times=2, operation="PaymentPage")
+    stage.sandbox.fault("late_notification", ms=5000, times=2, operation="PaymentPage")
     page = await look(chromium)
     await page.goto(link)
     await page.get_by_role("button", name="Pay").click()

@@ -44,7 +44,7 @@ from tests.gateways.samples import BROWSER
 _T = TypeVar("_T")
 
 AMOUNT: Final = Money(2500, "EUR")
-PATIENCE_S: Final = 10
+PATIENCE_S: Final = 60
 SWIFT: Final = {"timeout_s": "5", "connect_timeout_s": "2.5"}
 
 

@@ -67,7 +67,7 @@ def running(folder: Path) -> Iterator[dict[str, Any]]:
             yield json.loads(line)["gateways"]
         finally:
             process.terminate()
-            process.wait(10)
+            process.wait(60)
             process.stdout.close()
 
 
@@ -93,7 +93,7 @@ class Receiver:
 
     async def heard(self, count: int) -> list[RawMessage]:
         """Return the first notifications as soon as there are so many."""
-        async with asyncio.timeout(10), self._news:
+        async with asyncio.timeout(60), self._news:
             await self._news.wait_for(lambda: len(self.messages) >= count)
         return self.messages[:count]
 

@@ -203,8 +203,8 @@ async def test_a_lost_request_is_nothing_and_what_goes_out_next_is_charged_once(
 async def test_an_answer_that_takes_too_long_is_a_doubt_and_then_the_truth(account: Account) -> None:
     account.needs("charge")
     charge = account.charge(await account.profile(account.harness.good))
-    account.fault("delay_ms", "charge", ms=1000, reference=charge.key)
-    hasty = account.open(timeout_s="0.4", connect_timeout_s="0.2")
+    account.fault("delay_ms", "charge", ms=3000, reference=charge.key)
+    hasty = account.open(timeout_s="1", connect_timeout_s="60")
     assert isinstance(await hasty.charge(charge), Unknown)
     [row] = await account.recorded(charge.key)
     assert await account.asked(charge) == Approved(row["gateway_id"], AMOUNT)

@@ -357,7 +357,7 @@ async def trial(folder: Path, database_url: str, gateways: dict[str, SandboxGate
             public_url=f"http://127.0.0.1:{port}",
             lease_s=LEASE_S,
         )
-        async with open_context(settings) as ctx, httpx.AsyncClient(trust_env=False, timeout=20) as http:
+        async with open_context(settings) as ctx, httpx.AsyncClient(trust_env=False, timeout=60) as http:
             accounts = tuple(AccountFacts(name, name, gateways[name].credentials | SWIFT) for name in GATEWAYS)
             made = Trial(settings, ctx, gateways, post, http, mother, listener)
             made.merchant_id = await found(ctx, replace(MERCHANT, accounts=accounts, plans=PLANS))

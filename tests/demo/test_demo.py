@@ -88,7 +88,7 @@ def turnus_sandbox(folder: Path) -> Iterator[str]:
         yield str(line["gateways"]["mpay24"]["base_url"])
     finally:
         process.send_signal(signal.SIGINT)
-        assert process.wait(20) == 0
+        assert process.wait(60) == 0
         process.stdout.close()
 
 

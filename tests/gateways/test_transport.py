@@ -19,12 +19,12 @@ from gateways.transport import MASK, Answer, JudgedNames, Limits, Network, Redac
 from tests.billing.test_webhooks import Names
 from tests.gateways.sockets import Line, Server, refusing, serving, untrusted_tls
 
-QUICK = Limits(total_s=2.0, connect_s=0.5, idle_s=1.0)
+PATIENT = Limits(total_s=60.0, connect_s=60.0, idle_s=60.0)
 BODY = b"<pay>4444333322221111</pay>"
 
 
 @asynccontextmanager
-async def opened(limits: Limits = QUICK, network: Network | None = None) -> AsyncIterator[Transport]:
+async def opened(limits: Limits = PATIENT, network: Network | None = None) -> AsyncIterator[Transport]:
     transport = Transport("test", limits, Redaction(frozenset({"pay"}), ("se&cret",)), network)
     try:
         yield transport
@@ -32,7 +32,7 @@ async def opened(limits: Limits = QUICK, network: Network | None = None) -> Asyn
         await transport.close()
 
 
-async def sent(server: Server, method: str = "POST", limits: Limits = QUICK) -> Answer | NotSent | Unknown:
+async def sent(server: Server, method: str = "POST", limits: Limits = PATIENT) -> Answer | NotSent | Unknown:
     async with opened(limits) as transport:
         return await transport.send(method, server.address, {}, BODY if method == "POST" else b"")
 
@@ -52,7 +52,7 @@ async def test_a_handshake_that_nobody_answers_was_not_sent() -> None:
 
     async with serving(silent) as server:
         server.address = server.address.replace("http:", "https:")
-        result = await sent(server, limits=Limits(total_s=2.0, connect_s=0.1))
+        result = await sent(server, limits=Limits(total_s=60.0, connect_s=0.1))
         assert isinstance(result, NotSent)
         assert server.requests == []
 
@@ -82,7 +82,7 @@ async def test_a_request_that_never_got_a_connection_was_not_sent() -> None:
         await line.request()
         await line.reader.read()
 
-    limits = Limits(total_s=0.6, connect_s=0.2, in_flight_max=1)
+    limits = Limits(total_s=2.0, connect_s=60.0, in_flight_max=1)
     async with serving(silent) as server, opened(limits) as transport:
         first = asyncio.create_task(transport.send("POST", server.address, {}, BODY))
         await asyncio.sleep(0)
@@ -152,19 +152,19 @@ async def test_no_answer_leaves_the_outcome_unknown_once_the_time_is_over() -> N
         await line.reader.read()
 
     async with serving(silent) as server:
-        assert isinstance(await sent(server, limits=Limits(total_s=0.1, connect_s=0.1)), Unknown)
+        assert isinstance(await sent(server, limits=Limits(total_s=1.0)), Unknown)
 
 
 async def test_an_answer_that_drips_for_ever_is_given_up() -> None:
     async def drip(line: Line) -> None:
         await line.request()
         await line.say(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
-        for _ in range(1000):
+        while True:
             await line.say(b"x")
             await asyncio.sleep(0.02)
 
-    async with serving(drip) as server, asyncio.timeout(1):
-        assert isinstance(await sent(server, limits=Limits(total_s=0.2, connect_s=0.1)), Unknown)
+    async with serving(drip) as server, asyncio.timeout(60):
+        assert isinstance(await sent(server, limits=Limits(total_s=1.0)), Unknown)
 
 
 async def test_an_answer_without_end_is_given_up() -> None:
@@ -173,7 +173,7 @@ async def test_an_answer_without_end_is_given_up() -> None:
         await line.answer(b"x" * 5000)
 
     async with serving(flood) as server:
-        result = await sent(server, limits=Limits(total_s=2.0, answer_bytes_max=1000))
+        result = await sent(server, limits=Limits(total_s=60.0, answer_bytes_max=1000))
         assert isinstance(result, Unknown)
         assert "1000 bytes" in result.reason
 
@@ -244,7 +244,7 @@ async def test_an_idle_connection_is_let_go_before_the_gateway_does() -> None:
             await line.request()
             await line.answer()
 
-    async with serving(patient) as server, opened(Limits(total_s=2.0, idle_s=0.05)) as transport:
+    async with serving(patient) as server, opened(Limits(total_s=60.0, idle_s=0.05)) as transport:
         await transport.send("POST", server.address, {}, BODY)
         await asyncio.sleep(0.1)
         await transport.send("POST", server.address, {}, BODY)

@@ -103,7 +103,7 @@ class Computop:
         told = sandbox.told["computop"]
         self.base: str = told["base_url"]
         self.credentials: dict[str, str] = told["credentials"]
-        self.http = httpx.Client(timeout=20)
+        self.http = httpx.Client(timeout=60)
         self.password = self.credentials["encryption_password"]
         self.merchant = self.credentials["merchant_id"]
 

@@ -56,7 +56,7 @@ class PaymentZ:
         self.base: str = told["base_url"]
         self.credentials: dict[str, str] = told["credentials"]
         self.member, self.key = self.credentials["member_id"], self.credentials["secret_key"]
-        self.http = httpx.Client(timeout=20)
+        self.http = httpx.Client(timeout=60)
         self.token = ""
 
     def close(self) -> None:

@@ -82,7 +82,7 @@ class Payone:
         told = sandbox.told["payone"]
         self.base: str = told["base_url"]
         self.credentials: dict[str, str] = told["credentials"]
-        self.http = httpx.Client(timeout=20)
+        self.http = httpx.Client(timeout=60)
         self.merchant = self.credentials["merchant_id"]
 
     def close(self) -> None:

@@ -57,7 +57,7 @@ def test_rules_outlive_a_kill_with_the_times_they_have_left(tmp_path: Path) -> N
 def test_a_signal_stops_it_cleanly(tmp_path: Path, number: signal.Signals) -> None:
     sandbox = Sandbox(tmp_path)
     sandbox.process.send_signal(number)
-    assert sandbox.process.wait(20) == 0
+    assert sandbox.process.wait(60) == 0
     sandbox.close()
 
 
@@ -65,7 +65,7 @@ def test_it_stops_when_its_parent_is_gone(tmp_path: Path) -> None:
     sandbox = Sandbox(tmp_path)
     assert sandbox.process.stdin is not None
     sandbox.process.stdin.close()
-    assert sandbox.process.wait(20) == 0
+    assert sandbox.process.wait(60) == 0
     sandbox.close()
 
 
@@ -114,7 +114,7 @@ def test_without_json_people_can_read_it(tmp_path: Path) -> None:
     )
     assert process.stdout is not None
     first = process.stdout.readline()
-    process.communicate(timeout=20)
+    process.communicate(timeout=60)
     assert first.startswith("mpay24 listens at http://127.0.0.1:")
 
 
@@ -132,4 +132,4 @@ def test_ports_are_remembered_in_the_state_folder(tmp_path: Path) -> None:
 
 
 def run(*words: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run([*COMMAND, *words], cwd=ROOT, capture_output=True, text=True, timeout=30, check=False)
+    return subprocess.run([*COMMAND, *words], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)

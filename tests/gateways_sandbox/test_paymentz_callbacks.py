@@ -175,7 +175,7 @@ def test_a_rule_silences_or_doubles_callbacks(paymentz: PaymentZ, hook: Hook, fa
 
 
 def test_a_rule_delays_a_callback_past_the_next(paymentz: PaymentZ, hook: Hook) -> None:
-    paymentz.faults({"fault": "late_notification", "ms": 300, "match": {"operation": "PaymentPage"}, "times": 1})
+    paymentz.faults({"fault": "late_notification", "ms": 3000, "match": {"operation": "PaymentPage"}, "times": 1})
     challenge = paymentz.pay(paymentz.open("t-1", notificationUrl=hook.url), number=CHALLENGED)
     paymentz.submit(str(challenge.url), outcome="approve")
     got(hook, "capturesuccess", "authstarted")

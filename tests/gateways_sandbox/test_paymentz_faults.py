@@ -73,13 +73,13 @@ def test_an_answer_may_be_reordered_and_have_strange_keys(paymentz: PaymentZ) ->
 
 
 def test_a_delay_is_waited_for(paymentz: PaymentZ) -> None:
-    paymentz.faults({"fault": "delay_ms:300", "match": {"reference": "t-1"}})
+    paymentz.faults({"fault": "delay_ms:2000", "match": {"reference": "t-1"}})
     with pytest.raises(httpx.ReadTimeout):
         paymentz.http.post(
             f"{paymentz.base}{REST}payments",
             data=paymentz.purchase_fields("t-1"),
             headers={"authtoken": paymentz.token},
-            timeout=0.1,
+            timeout=httpx.Timeout(60, read=0.1),
         )
     assert paymentz.purchase("t-2").code == "00001"
     eventually(lambda: paymentz.ledger("t-1"))

@@ -154,7 +154,7 @@ def test_a_redirect_is_not_followed(customer: Sandbox, receiver: Receiver) -> No
 def test_pushes_owed_at_a_kill_are_sent_after_a_restart(tmp_path: Path, receiver: Receiver) -> None:
     first = Sandbox(tmp_path)
     first.profiles({"customer_id": "c-1", "kind": "CC", "expiry": "4012"})
-    first.faults({"fault": "late_notification", "ms": 1000})
+    first.faults({"fault": "late_notification", "ms": 3000})
     first.charge("t", "c-1", receiver.element)
     first.process.kill()
     first.close()

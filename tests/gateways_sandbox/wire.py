@@ -24,10 +24,10 @@ ENVELOPE = (
 MONEY = "<amount>2500</amount><currency>EUR</currency>"
 VISA = "4444333322221111"
 ROOT = Path(__file__).parents[2]
-START_S = 20.0
+START_S = 60.0
 
 
-def eventually(check: Callable[[], Any], seconds: float = 10.0) -> Any:
+def eventually(check: Callable[[], Any], seconds: float = 60.0) -> Any:
     """Return what the check returns once it is true; fail if it never is."""
     end = time.monotonic() + seconds
     while not (found := check()):
@@ -88,7 +88,7 @@ class Sandbox:
         told = self.told["mpay24"]
         self.base: str = told["base_url"]
         self.credentials: dict[str, str] = told["credentials"]
-        self.http = httpx.Client(timeout=20)
+        self.http = httpx.Client(timeout=60)
         self.login = (f"u{self.credentials['merchant_id']}", self.credentials["password"])
 
     def close(self) -> int:
@@ -96,7 +96,7 @@ class Sandbox:
         for pipe in (self.process.stdin, self.process.stdout):
             if pipe:
                 pipe.close()
-        return self.process.wait(20)
+        return self.process.wait(60)
 
     # ---- the wire
 

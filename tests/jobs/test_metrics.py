@@ -168,7 +168,7 @@ def test_figures_are_served_at_an_address_of_their_own_and_only_where_that_is_se
         assert httpx.get(f"http://127.0.0.1:{public}/metrics", trust_env=False).status_code == 404
         text = httpx.get(f"http://127.0.0.1:{port}/metrics", trust_env=False).text
         process.send_signal(signal.SIGTERM)
-        assert process.wait(20) == 0
+        assert process.wait(60) == 0
         lines = process.stderr.read().splitlines()
     assert 'turnus_http_request_seconds_count{method="GET",route="/healthz",status="200"} 1.0' in text
     assert any('"route": "/healthz"' in line and '"request_id": "' in line for line in lines), lines

@@ -26,7 +26,7 @@ def test_a_server_that_is_told_to_stop_ends_well_and_says_nothing(lite: Shell, n
         assert "the first admin is made at" in process.stderr.readline()
         assert httpx.get(f"http://127.0.0.1:{port}/readyz", trust_env=False).json() == {"status": "ready", "failed": []}
         process.send_signal(number)
-        assert process.wait(20) == 0
+        assert process.wait(60) == 0
         assert process.stderr.read() == ""
 
 

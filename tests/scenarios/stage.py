@@ -435,6 +435,6 @@ async def raised(
         async with (
             open_context(settings) as ctx,
             serving(ctx, listening),
-            httpx.AsyncClient(trust_env=False, timeout=20) as http,
+            httpx.AsyncClient(trust_env=False, timeout=60) as http,
         ):
             yield Stage(gateway, ctx, settings, sandbox, mailbox, Browser(http))

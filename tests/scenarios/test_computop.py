@@ -312,7 +312,7 @@ async def test_a_notification_before_the_return_has_paid_when_the_customer_comes
 async def test_a_notification_after_the_return_changes_nothing_more(computop_stage: Stage) -> None:
     stage = computop_stage
     link = await asked(stage)
-    stage.sandbox.fault("late_notification", ms=700, operation="PaymentPage")
+    stage.sandbox.fault("late_notification", ms=3000, operation="PaymentPage")
     assert (await pay(stage, link)).page == "paid"
     assert await stage.notifications() == []
     await stage.heard(1)
@@ -569,7 +569,7 @@ async def test_a_card_is_paid_by_asking_and_stored_only_by_a_notification_that_m
 ) -> None:
     stage = computop_stage
     link = await card_declined(stage)
-    stage.sandbox.fault(fault, ms=700, operation="PaymentPage")
+    stage.sandbox.fault(fault, ms=3000, operation="PaymentPage")
     assert (await by_card(stage, link)).page == "paid"
     assert await stage.profiles() == ["active"]
     if fault == "late_notification":

@@ -49,7 +49,7 @@ def create_api(ctx: Context, limit: RateLimit | None = None, explain: Explain | 
     api = Api(openapi_url="/openapi.json", docs_url=None, redoc_url=None, redirect_slashes=False)
     api.state.ctx, api.state.explain = ctx, explain
     for noun in NOUNS:
-        api.include_router(noun.router)
+        api.routes.extend(noun.router.routes)
     for error in HANDLED:
         api.add_exception_handler(error, answer)
     api.add_middleware(Gate, ctx=ctx, limit=limit or RateLimit())

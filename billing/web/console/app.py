@@ -43,6 +43,7 @@ from billing.web.console.gate import ElsewhereError, ForbiddenError, ForgedError
 from billing.web.console.pages import HEADERS, Sheets
 
 _log = structlog.get_logger("turnus.console")
+_SHEETS: Final = Sheets()
 
 # In the order of the navigation; the first of the settings is where "Settings" leads.
 SECTIONS: Final = (
@@ -71,9 +72,9 @@ DOORS: Final = (set_up, sign_in, account)
 def create_console(ctx: Context) -> FastAPI:
     """Return the console for one engine."""
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
-    app.state.ctx, app.state.sheets, app.state.sections = ctx, Sheets(), sections()
+    app.state.ctx, app.state.sheets, app.state.sections = ctx, _SHEETS, sections()
     for module in (*DOORS, *SECTIONS):
-        app.include_router(module.router)
+        app.routes.extend(module.router.routes)
     for error, handler in _HANDLERS.items():
         app.add_exception_handler(error, handler)
     app.middleware("http")(_guard)

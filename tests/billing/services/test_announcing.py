@@ -381,7 +381,7 @@ async def test_who_is_told_to_leave_marks_what_is_on_its_way_and_leaves_the_rest
     await waiting(world, WIDTH + 2)
     last, others = LastListener(world.ctx.leaving), Listener()
 
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         assert await announce(world.ctx, last) == {"delivered": WIDTH}
     assert await announce(world.with_context(leaving=Leaving()).ctx, others) == {"delivered": 2}
 

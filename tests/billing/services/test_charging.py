@@ -127,7 +127,7 @@ async def test_a_claim_past_its_deadline_is_dropped_and_charged_once_later(world
     world.bank.abilities = replace(world.bank.abilities, timeout_s=31 - 0.0001)
 
     night = asyncio.create_task(world.run())
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while await world.states(Attempt) != ["sent"]:  # noqa: ASYNC110 - the claim is known by its row alone
             await asyncio.sleep(0.01)
     assert (await world.reconcile()).attempts == {}, "the lease still runs"

@@ -374,7 +374,7 @@ async def test_a_decline_that_overtakes_its_answer_lets_the_answer_say_why(world
 
     async with asyncio.TaskGroup() as group:
         group.create_task(world.run())
-        await asyncio.wait_for(sent.wait(), 20)
+        await asyncio.wait_for(sent.wait(), 60)
         await world.hear(world.bank.push(world.bank.sent[0].key, "failed"))
         assert await world.states(Attempt) == ["sent"]
         gate.set()
