@@ -88,6 +88,7 @@ class Computop:
         self._envelope = Envelope(settings.merchant_id, settings.cipher, *passwords, redaction.clean)
         limits = Limits(settings.timeout_s, settings.connect_timeout_s, in_flight_max=settings.in_flight_max)
         self._transport = Transport("computop", limits, redaction, network)
+        self.pace = self._transport.pace
 
     async def charge(self, charge: Charge) -> Outcome:
         """Charge a stored card; PAYBACK PAY always wants the customer."""

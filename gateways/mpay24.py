@@ -96,6 +96,7 @@ class Mpay24:
             "Accept-Encoding": "identity",
         }
         self._transport = Transport("mpay24", _limits(settings), _redaction(settings), network)
+        self.pace = self._transport.pace
 
     async def charge(self, charge: Charge) -> Outcome:
         """Charge the profile stored under its reference; no other data of the payer is used."""

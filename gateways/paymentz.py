@@ -94,6 +94,7 @@ class Paymentz:
         self._settings = settings
         self._redaction = Redaction(REDACTED, (settings.secret_key,))
         transport = Transport("paymentz", _limits(settings), self._redaction, network)
+        self.pace = transport.pace
         self._wire = Wire(transport, settings.endpoint, settings.request_format)
         self._tokens = Tokens(self._wire, settings, monotonic)
 

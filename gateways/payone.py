@@ -103,6 +103,7 @@ class Payone:
         self._now = now
         self._style = requests.Style(settings.automatic_capture, settings.series)
         self._transport = Transport("payone", _limits(settings), _redaction(settings), network)
+        self.pace = self._transport.pace
 
     async def charge(self, charge: Charge) -> Outcome:
         """Charge a stored token; repeated with the same key within `REPEATABLE_S` it only tells what became of it."""

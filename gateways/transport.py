@@ -26,11 +26,13 @@ import structlog
 from httpx_aiohttp import AiohttpTransport
 
 from billing.gateway import NotSent, Unknown
+from billing.pace import Pace, Sign
 
 MASK: Final = "***"
 _CARD: Final = re.compile(r"(?<!\d)\d(?:[ -]?\d){11,18}(?!\d)")
 _IBAN: Final = re.compile(r"(?<![A-Za-z0-9])[A-Za-z]{2}\d{2}(?: ?[A-Za-z0-9]){11,30}(?![A-Za-z0-9])")
 _NEVER_CONNECTED: Final = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
+_TOO_BUSY: Final = frozenset({429, 503})
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +172,7 @@ def _carrier(limits: Limits) -> AiohttpTransport:
 
 
 class Transport:
-    """Carries one gateway account's requests, each of them once.
+    """Carries one gateway account's requests, each of them once; what they say of how busy it is goes to its `pace`.
 
     `network` replaces the real one in tests: any httpx transport, such as `httpx.MockTransport`.
     """
@@ -183,6 +185,7 @@ class Transport:
         network: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self.redaction = redaction
+        self.pace = Pace(limits.in_flight_max)
         self._limits = limits
         self._log = structlog.get_logger("gateways.exchange").bind(gateway=gateway)
         self._client = httpx.AsyncClient(
@@ -217,11 +220,18 @@ class Transport:
     async def _send_once(
         self, method: str, url: str, headers: Mapping[str, str], body: bytes
     ) -> Answer | NotSent | Unknown:
+        left_at, sign, wait_s = time.monotonic(), Sign.NOTHING, None
+        self.pace.leave()
         try:
             async with asyncio.timeout(self._limits.total_s):
-                return await self._exchange(method, url, headers, body)
+                answer = await self._exchange(method, url, headers, body)
+            sign, wait_s = _sign_of(answer), _wait_of(answer)
+            return answer
         except Exception as error:  # noqa: BLE001 - whatever went wrong, the request may have arrived
+            sign = Sign.BUSY if _took_too_long(error) else Sign.NOTHING
             return self._named(error)
+        finally:
+            self.pace.come_back(left_at, time.monotonic(), sign, wait_s)
 
     async def _exchange(self, method: str, url: str, headers: Mapping[str, str], body: bytes) -> Answer:
         async with self._client.stream(method, url, headers=dict(headers), content=body or None) as response:
@@ -250,6 +260,24 @@ class Transport:
     def _record_bodies(self, body: bytes, result: Answer | NotSent | Unknown) -> None:
         answer = result.body if isinstance(result, Answer) else b""
         self._log.debug("bodies", sent=_Masked(body, self.redaction), got=_Masked(answer, self.redaction))
+
+
+def _took_too_long(error: Exception) -> bool:
+    """Tell whether time ran out; by the cause, since the carrier calls a hang-up a time-out as well."""
+    return isinstance(error, TimeoutError) or isinstance(error.__cause__, TimeoutError)
+
+
+def _sign_of(answer: Answer) -> Sign:
+    """Say what a status tells of how busy the gateway is; a failure of its own is neither a good answer nor a bad."""
+    if answer.status in _TOO_BUSY:
+        return Sign.BUSY
+    return Sign.FINE if answer.status < 500 else Sign.NOTHING
+
+
+def _wait_of(answer: Answer) -> float | None:
+    """Return how many seconds the gateway wants to be left alone; a date it may name instead is not read."""
+    asked = answer.headers.get("retry-after", "").strip()
+    return float(asked) if asked.isascii() and asked.isdecimal() and len(asked) < 10 else None
 
 
 def _proves_nothing_left(error: Exception) -> bool:
