@@ -17,7 +17,8 @@ from billing.pace import Sign
 from billing.services.charging import charge_ready
 from billing.services.leaving import Leaving
 from billing.services.pacing import Places, Shares
-from tests.billing.services.support import Bank, World, approve, wait_for
+from billing.services.reconciling import ask_about_doubts
+from tests.billing.services.support import Bank, World, approve, lose_after, wait_for
 from tests.billing.services.test_recalling import with_another_bank
 
 HOUR_S = 3600.0
@@ -330,3 +331,85 @@ async def test_a_failure_in_the_middle_leaves_no_place_taken(world: World, monke
             await charge_ready(world.ctx, world.merchant_id, lambda _: None)
 
     assert await world.ctx.gateways.places(1).take(lambda: 1, monotonic(), Leaving())
+
+
+# --- reconciling --------------------------------------------------------------------------------
+
+
+async def in_doubt(world: World, count: int) -> None:
+    await world.subscribe(count)
+    world.bank.default = lose_after
+    await world.issue_again()
+    await charge_ready(world.ctx, world.merchant_id, lambda _: None)
+    world.bank.default = approve
+    await world.pass_time(HOUR_S)
+
+
+async def test_an_account_is_asked_no_more_at_once_than_it_takes(world: World) -> None:
+    await in_doubt(world, 7)
+    world = world.with_context(in_flight_max=3)
+    world.bank.answers_held = asyncio.Event()
+
+    asking = asyncio.create_task(ask_about_doubts(world.ctx))
+    await world.until(lambda: len(world.bank.asked) == 3)
+    await world.states(Attempt)
+    assert len(world.bank.asked) == 3
+
+    world.bank.answers_held.set()
+    assert await asking == {"approved": 7}
+    assert await world.states(Invoice) == ["paid"] * 7
+    assert [row["asks"] for row in await world.rows(Attempt)] == [1] * 7
+
+
+async def test_a_question_that_gets_no_place_in_time_is_not_spent(world: World) -> None:
+    await in_doubt(world, 3)
+    world = world.with_context(in_flight_max=1, lease_s=31)
+    world.bank.answers_held = asyncio.Event()
+
+    asking = asyncio.create_task(ask_about_doubts(world.ctx))
+    async with asyncio.timeout(60):
+        while [row["asks"] for row in await world.rows(Attempt)] != [1, 0, 0]:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    world.bank.answers_held.set()
+    assert await asking == {"approved": 1}, "what got no place waits for the next look"
+    assert len(world.bank.asked) == 1
+
+    assert await ask_about_doubts(world.ctx) == {"approved": 2}
+    assert await world.states(Invoice) == ["paid"] * 3
+    assert await world.breaches() == []
+
+
+async def test_an_account_that_answers_no_question_does_not_hold_up_what_another_says(world: World) -> None:
+    world = world.with_context(lease_s=31)
+    other = await with_another_bank(world)
+    await world.subscribe(2)
+    await world.subscribe(2, account="other")
+    world.bank.default = other.default = lose_after
+    await world.issue_again()
+    await charge_ready(world.ctx, world.merchant_id, lambda _: None)
+    await world.pass_time(HOUR_S)
+    world.bank.answers_held = asyncio.Event()
+
+    asking = asyncio.create_task(ask_about_doubts(world.ctx))
+    await until_states(world, {"approved": 2}, account=2)
+    assert await sent_states(world, account=1) == {"unknown": 2}
+
+    world.bank.answers_held.set()
+    assert await asking == {"approved": 4}
+
+
+async def test_who_leaves_spends_no_question_that_waits_for_a_place(world: World) -> None:
+    await in_doubt(world, 3)
+    world = world.with_context(in_flight_max=1)
+    world.bank.answers_held = asyncio.Event()
+    asking = asyncio.create_task(ask_about_doubts(world.ctx))
+    await world.until(lambda: len(world.bank.asked) == 1)
+
+    world.ctx.leaving.tell()
+    async with asyncio.timeout(60):
+        while [row["asks"] for row in await world.rows(Attempt)] != [1, 0, 0]:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    world.bank.answers_held.set()
+
+    assert await asking == {"approved": 1}
+    assert len(world.bank.asked) == 1
