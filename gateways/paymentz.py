@@ -240,7 +240,10 @@ def _check_part(booked: Booked, amount: Money, key: str) -> None:
 
 def _limits(settings: Settings) -> Limits:
     return Limits(
-        total_s=settings.timeout_s, connect_s=settings.connect_timeout_s, in_flight_max=settings.in_flight_max
+        total_s=settings.timeout_s,
+        connect_s=settings.connect_timeout_s,
+        in_flight_max=settings.in_flight_max,
+        per_second_max=settings.per_second_max,
     )
 
 

@@ -276,7 +276,10 @@ def _payment_number(booked: Booked) -> str:
 
 def _limits(settings: Settings) -> Limits:
     return Limits(
-        total_s=settings.timeout_s, connect_s=settings.connect_timeout_s, in_flight_max=settings.in_flight_max
+        total_s=settings.timeout_s,
+        connect_s=settings.connect_timeout_s,
+        in_flight_max=settings.in_flight_max,
+        per_second_max=settings.per_second_max,
     )
 
 

@@ -57,6 +57,7 @@ class Limits:
     connect_s: float = 5.0
     idle_s: float = 4.0
     in_flight_max: int = 250
+    per_second_max: float | None = None
     answer_bytes_max: int = 4 * 1024 * 1024
 
 
@@ -185,7 +186,7 @@ class Transport:
         network: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self.redaction = redaction
-        self.pace = Pace(limits.in_flight_max)
+        self.pace = Pace(limits.in_flight_max, limits.per_second_max)
         self._limits = limits
         self._log = structlog.get_logger("gateways.exchange").bind(gateway=gateway)
         self._client = httpx.AsyncClient(

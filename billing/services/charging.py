@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, ExitStack
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from math import inf
 from time import monotonic
 from typing import Any
 
@@ -88,13 +87,15 @@ class Errand:
 class _Scope:
     """What may be claimed: a merchant's attempts, perhaps under a watch on one run, or for these invoices only.
 
-    It may be only what goes to one account, or with `slice_only` only the first slice of the watched run.
+    It may be only what goes to one account, after the attempt `after_id`, or with `slice_only` only the first slice
+    of the watched run.
     """
 
     merchant_id: int
     watch: Watch | None
     invoice_ids: list[int] | None = None
     account_id: int | None = None
+    after_id: int = 0
     slice_only: bool = False
 
     def ready(self) -> Select[int]:
@@ -106,7 +107,8 @@ class _Scope:
         found = select(_attempt.c.id).join_from(_attempt, _invoice, _invoice.c.id == paid)
         found = found.where(*_ready(self.merchant_id, watched))
         if self.account_id is not None:
-            found = found.where(_attempt.c.gateway_account_id == self.account_id)
+            mine = (_attempt.c.gateway_account_id == self.account_id) & (_attempt.c.id > self.after_id)
+            found = found.where(mine)
         return found if self.invoice_ids is None else found.where(_invoice.c.id.in_(self.invoice_ids))
 
 
@@ -149,8 +151,7 @@ class _Sender:
         if waiting:
             await _hand_back(self.ctx, waiting)
             # Nothing is claimed again for an account that has no place.
-            if await self.ctx.take_place(places, inf):
-                places.leave()
+            await self.ctx.place_free(places)
 
     def _set_off(self, errand: Errand, place: ExitStack) -> None:
         """Send in a task of its own, which leaves its place however it ends."""
@@ -226,12 +227,18 @@ async def _recall(ctx: Context, scope: _Scope, waiting: dict[int, int]) -> list[
 
 
 async def _claims(ctx: Context, scope: _Scope) -> AsyncIterator[list[Errand]]:
-    """Claim until there is nothing more that may be sent."""
-    more = True
+    """Claim until there is nothing more that may be sent.
+
+    One account's are taken in order, or what waits for the others would be passed over again for each page; at the
+    end it is looked whether some were handed back.
+    """
+    more, last = True, 0
     while more and not ctx.leaving:
-        errands = await _claim(ctx, scope)
+        errands = await _claim(ctx, replace(scope, after_id=last))
         yield errands
-        more = await _may_go_on(ctx, scope, bool(errands))
+        begins_again = last and not errands
+        last = errands[-1].row["id"] if errands and scope.account_id is not None else 0
+        more = begins_again or await _may_go_on(ctx, scope, bool(errands))
 
 
 async def _may_go_on(ctx: Context, scope: _Scope, claimed: bool) -> bool:

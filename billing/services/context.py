@@ -49,6 +49,10 @@ class Gateways:
         """Return the places of an account that was opened: the same ones for all that this process asks of it."""
         return self._places[account_id]
 
+    def limits(self) -> dict[int, int]:
+        """Return how many requests may be under way now at each account that was opened."""
+        return {account_id: places.pace.in_flight for account_id, places in self._places.items()}
+
     async def close(self) -> None:
         """Close every gateway that was opened."""
         for gateway in [*self._replaced, *(opened for _, opened in self._opened.values())]:
@@ -122,6 +126,10 @@ class Context:
     async def take_place(self, places: Places, until: float) -> bool:
         """Take one of an account's places for a request; answer whether there was one before the instant."""
         return await places.take(lambda: self.share, until, self.leaving)
+
+    async def place_free(self, places: Places) -> None:
+        """Wait until one of an account's places could be taken."""
+        await places.wait(lambda: self.share, self.leaving)
 
     def remembers(self, asking: Asking) -> bool:
         """Answer whether a gateway still knows the keys of all that was sent since the backup."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from math import inf
 from time import monotonic
 
@@ -31,11 +31,16 @@ class Places:
         """
         try:
             async with leaving.cut_short(until - monotonic()), self._turn:
-                while wait_s := self._wait_s(share()):
-                    await self._wait(wait_s)
+                await self._free(share)
                 return not leaving and self._taken_now()
         except TimeoutError:
             return False
+
+    async def wait(self, share: Callable[[], int], leaving: Leaving) -> None:
+        """Return when a place could be taken, or when the process is told to leave."""
+        with suppress(TimeoutError):
+            async with leaving.cut_short(None), self._turn:
+                await self._free(share)
 
     def leave(self) -> None:
         """Give a place back that was taken."""
@@ -53,13 +58,12 @@ class Places:
             return inf
         return self.pace.opens_in_s(monotonic())
 
-    async def _wait(self, wait_s: float) -> None:
-        self._freed.clear()
-        try:
-            async with asyncio.timeout(wait_s):
-                await self._freed.wait()
-        except TimeoutError:
-            return
+    async def _free(self, share: Callable[[], int]) -> None:
+        while wait_s := self._wait_s(share()):
+            self._freed.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(wait_s):
+                    await self._freed.wait()
 
 
 class Shares:

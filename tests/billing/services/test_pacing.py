@@ -13,7 +13,7 @@ import pytest
 
 from billing.gateway import Charge, Outcome, Unknown
 from billing.models import Attempt, Invoice
-from billing.pace import Sign
+from billing.pace import Pace, Sign
 from billing.services.charging import charge_ready
 from billing.services.leaving import Leaving
 from billing.services.pacing import Places, Shares
@@ -90,6 +90,19 @@ async def test_a_busy_gateway_is_left_alone_for_as_long_as_it_asks() -> None:
     assert await Places(bank).take(two, inf, leaving)
 
     assert monotonic() >= begun
+
+
+async def test_who_only_waits_for_a_place_takes_none() -> None:
+    places, leaving = Places(Bank()), Leaving()
+    await taken(places, leaving, 1)
+    await places.wait(two, leaving)
+    await taken(places, leaving, 1)
+    waiting = [asyncio.create_task(places.wait(two, leaving)) for _ in range(2)]
+    await asyncio.sleep(0)
+    places.leave()
+    await waiting[0]
+    leaving.tell()
+    await waiting[1]
 
 
 async def test_no_more_are_taken_than_the_account_the_pace_and_the_share_allow() -> None:
@@ -185,6 +198,19 @@ async def test_a_claim_that_gets_no_place_in_time_is_handed_back_and_charged_onc
     gate.set()
     await night
     assert await world.states(Attempt) == ["approved"] * 3, "no doubt has come of it"
+    assert set(world.bank.sales().values()) == {1}
+    assert await world.breaches() == []
+
+
+async def test_an_account_slower_than_a_claim_lasts_is_charged_all_the_same(world: World) -> None:
+    world = world.with_context(lease_s=31)
+    world.bank.pace = Pace(per_second_max=0.7)
+    await world.subscribe(4)
+    await world.issue_again()
+
+    await charge_ready(world.ctx, world.merchant_id, lambda _: None)
+
+    assert await world.states(Attempt) == ["approved"] * 4
     assert set(world.bank.sales().values()) == {1}
     assert await world.breaches() == []
 
