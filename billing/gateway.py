@@ -18,6 +18,7 @@ from enum import StrEnum
 from typing import Final, Protocol
 
 from billing.money import Money
+from billing.pace import Pace
 
 
 class GatewayError(Exception):
@@ -502,10 +503,12 @@ class Gateway(Protocol):
     """One merchant's account at one payment gateway.
 
     Every verb that returns an `Outcome` sends at most one request and never raises for what the
-    gateway or the network did; `MisuseError` is raised before anything is sent.
+    gateway or the network did; `MisuseError` is raised before anything is sent. Whoever has much to ask waits
+    for the `pace`, which hears from every verb how busy the gateway is.
     """
 
     abilities: Abilities
+    pace: Pace
 
     async def charge(self, charge: Charge) -> Outcome:
         """Charge a stored profile while the customer is away."""
@@ -605,6 +608,7 @@ class UnusableGateway:
 
     def __init__(self, reason: str) -> None:
         self._refused = Refused("CONFIGURATION", reason)
+        self.pace = Pace()
         self.abilities = Abilities(
             title="unusable",
             charge=False,

@@ -84,8 +84,8 @@ class Computop:
         redaction = Redaction(REDACTED, (settings.encryption_password, settings.hmac_password))
         passwords = (settings.encryption_password.encode(), settings.hmac_password.encode())
         self._envelope = Envelope(settings.merchant_id, settings.cipher, *passwords, redaction.clean)
-        limits = Limits(settings.timeout_s, settings.connect_timeout_s, in_flight_max=settings.in_flight_max)
-        self._transport = Transport("computop", limits, redaction, network)
+        self._transport = Transport("computop", _limits(settings), redaction, network)
+        self.pace = self._transport.pace
 
     async def charge(self, charge: Charge) -> Outcome:
         """Charge a stored card; PAYBACK PAY always wants the customer."""
@@ -213,6 +213,15 @@ class Computop:
     def _need_cards(self, reason: str) -> None:
         if not self._settings.card_on_file:
             raise UnsupportedError(f"this Computop account has no cards, and PAYBACK PAY {reason}")
+
+
+def _limits(settings: Settings) -> Limits:
+    return Limits(
+        total_s=settings.timeout_s,
+        connect_s=settings.connect_timeout_s,
+        in_flight_max=settings.in_flight_max,
+        per_second_max=settings.per_second_max,
+    )
 
 
 def _abilities(settings: Settings) -> Abilities:

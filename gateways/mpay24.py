@@ -94,6 +94,7 @@ class Mpay24:
             "Accept-Encoding": "identity",
         }
         self._transport = Transport("mpay24", _limits(settings), _redaction(settings), network)
+        self.pace = self._transport.pace
 
     async def charge(self, charge: Charge) -> Outcome:
         """Charge the profile stored under its reference; no other data of the payer is used."""
@@ -403,7 +404,10 @@ def _after(booked: Booked, key: str) -> int:
 
 def _limits(settings: Settings) -> Limits:
     return Limits(
-        total_s=settings.timeout_s, connect_s=settings.connect_timeout_s, in_flight_max=settings.in_flight_max
+        total_s=settings.timeout_s,
+        connect_s=settings.connect_timeout_s,
+        in_flight_max=settings.in_flight_max,
+        per_second_max=settings.per_second_max,
     )
 
 

@@ -90,6 +90,7 @@ class Paymentz:
         self._settings = settings
         self._redaction = Redaction(REDACTED, (settings.secret_key,))
         transport = Transport("paymentz", _limits(settings), self._redaction, network)
+        self.pace = transport.pace
         self._wire = Wire(transport, settings.endpoint, settings.request_format)
         self._tokens = Tokens(self._wire, settings, monotonic)
 
@@ -235,7 +236,10 @@ def _check_part(booked: Booked, amount: Money, key: str) -> None:
 
 def _limits(settings: Settings) -> Limits:
     return Limits(
-        total_s=settings.timeout_s, connect_s=settings.connect_timeout_s, in_flight_max=settings.in_flight_max
+        total_s=settings.timeout_s,
+        connect_s=settings.connect_timeout_s,
+        in_flight_max=settings.in_flight_max,
+        per_second_max=settings.per_second_max,
     )
 
 

@@ -54,6 +54,7 @@ class Settings:
     timeout_s: float
     connect_timeout_s: float
     in_flight_max: int
+    per_second_max: int | None
     ask_delays_s: tuple[int, ...]
     settle_s: int
     page_life_s: int
@@ -144,6 +145,10 @@ def _count(text: str) -> int:
     return int(text)
 
 
+def _limit(text: str) -> int | None:
+    return _count(text) if text else None
+
+
 def _counts(text: str) -> tuple[int, ...]:
     counts = tuple(_count(word) for word in _words(text))
     if not counts:
@@ -206,6 +211,7 @@ _TABLE: Final[Mapping[str, tuple[str | None, _Reader]]] = {
     "timeout_s": ("60", _seconds),
     "connect_timeout_s": ("10", _seconds),
     "in_flight_max": ("250", _count),
+    "per_second_max": ("", _limit),
     "ask_delays_s": ("1,2,4,8,16,60,600,3600", _counts),
     "settle_s": ("90", _count),
     "page_life_s": ("3600", _count),

@@ -99,6 +99,7 @@ class Payone:
         self._now = now
         self._style = requests.Style(settings.automatic_capture, settings.series)
         self._transport = Transport("payone", _limits(settings), _redaction(settings), network)
+        self.pace = self._transport.pace
 
     async def charge(self, charge: Charge) -> Outcome:
         """Charge a stored token; repeated with the same key within `REPEATABLE_S` it only tells what became of it."""
@@ -271,7 +272,10 @@ def _payment_number(booked: Booked) -> str:
 
 def _limits(settings: Settings) -> Limits:
     return Limits(
-        total_s=settings.timeout_s, connect_s=settings.connect_timeout_s, in_flight_max=settings.in_flight_max
+        total_s=settings.timeout_s,
+        connect_s=settings.connect_timeout_s,
+        in_flight_max=settings.in_flight_max,
+        per_second_max=settings.per_second_max,
     )
 
 

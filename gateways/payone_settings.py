@@ -32,6 +32,7 @@ class Settings:
     timeout_s: float
     connect_timeout_s: float
     in_flight_max: int
+    per_second_max: int | None
     ask_delays_s: tuple[int, ...]
     settle_s: int
     page_life_s: int
@@ -46,6 +47,7 @@ DEFAULTS: Final[Mapping[str, str]] = {
     "timeout_s": "60",
     "connect_timeout_s": "10",
     "in_flight_max": "250",
+    "per_second_max": "",
     "ask_delays_s": "5,30,120,600,3600",
     "settle_s": "90",
     "page_life_s": "3600",
@@ -88,6 +90,7 @@ def _settings(given: Mapping[str, str]) -> Settings:
         timeout_s=read("timeout_s", _seconds),
         connect_timeout_s=read("connect_timeout_s", _seconds),
         in_flight_max=read("in_flight_max", _count),
+        per_second_max=read("per_second_max", _limit),
         ask_delays_s=read("ask_delays_s", _counts),
         settle_s=read("settle_s", _count),
         page_life_s=read("page_life_s", _page_life),
@@ -180,6 +183,10 @@ def _count(text: str) -> int:
     if not (text.isascii() and text.isdigit()) or int(text) == 0:
         raise ValueError("it is a whole number above zero")
     return int(text)
+
+
+def _limit(text: str) -> int | None:
+    return _count(text) if text else None
 
 
 def _counts(text: str) -> tuple[int, ...]:

@@ -50,6 +50,7 @@ _TOLD: Final[Mapping[str, tuple[str, str]]] = {
     "timeout_s": ("Longest exchange, in seconds", "After it a charge is in doubt, and Turnus asks."),
     "connect_timeout_s": ("Longest wait for a connection, in seconds", ""),
     "in_flight_max": ("Most requests at once", "What the gateway allows of this account."),
+    "per_second_max": ("Most requests in a second", "What the gateway allows of this account; left empty, any number."),
     "ask_delays_s": (
         "Waits before each question, in seconds",
         "How long after the last one a charge in doubt is asked for.",

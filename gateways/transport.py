@@ -29,12 +29,14 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from httpx_aiohttp import AiohttpTransport
 
 from billing.gateway import NotSent, Unknown
+from billing.pace import Pace, Sign
 
 MASK: Final = "***"
 _CARD: Final = re.compile(r"(?<!\d)\d(?:[ -]?\d){11,18}(?!\d)")
 _IBAN: Final = re.compile(r"(?<![A-Za-z0-9])[A-Za-z]{2}\d{2}(?: ?[A-Za-z0-9]){11,30}(?![A-Za-z0-9])")
 _NEVER_CONNECTED: Final = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
 _USUAL: Final = {"User-Agent": "turnus", "Accept": "*/*", "Accept-Encoding": "gzip, deflate"}
+_TOO_BUSY: Final = frozenset({429, 503})
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,7 @@ class Limits:
     connect_s: float = 5.0
     idle_s: float = 4.0
     in_flight_max: int = 250
+    per_second_max: float | None = None
     answer_bytes_max: int = 4 * 1024 * 1024
 
 
@@ -215,7 +218,7 @@ def carrier(
 
 
 class Transport:
-    """Carries one gateway account's requests, each of them once.
+    """Carries one gateway account's requests, each of them once; what they say of how busy it is goes to its `pace`.
 
     `network` replaces the real one: by any httpx transport, such as `httpx.MockTransport` in tests, or by one that is
     made for the limits.
@@ -229,6 +232,7 @@ class Transport:
         network: Network | None = None,
     ) -> None:
         self.redaction = redaction
+        self.pace = Pace(limits.in_flight_max, limits.per_second_max)
         self._limits = limits
         self._log = structlog.get_logger("gateways.exchange").bind(gateway=gateway)
         # Spoken to directly: of what a client adds, such as redirects and cookies, a payment wants nothing.
@@ -262,11 +266,18 @@ class Transport:
     async def _send_once(
         self, method: str, url: str, headers: Mapping[str, str], body: bytes
     ) -> Answer | NotSent | Unknown:
+        left_at, sign, wait_s = time.monotonic(), Sign.NOTHING, None
+        self.pace.leave()
         try:
             async with asyncio.timeout(self._limits.total_s):
-                return await self._exchange(method, url, headers, body)
+                answer = await self._exchange(method, url, headers, body)
+            sign, wait_s = _sign_of(answer), _wait_of(answer)
+            return answer
         except Exception as error:  # noqa: BLE001 - whatever went wrong, the request may have arrived
+            sign = Sign.BUSY if _took_too_long(error) else Sign.NOTHING
             return self._named(error)
+        finally:
+            self.pace.come_back(left_at, time.monotonic(), sign, wait_s)
 
     async def _exchange(self, method: str, url: str, headers: Mapping[str, str], body: bytes) -> Answer:
         if self._is_closed:
@@ -320,6 +331,24 @@ def _shown(url: str) -> str:
     """Return what a log shows of an address: the host and the path."""
     parts = urlsplit(url)
     return f"{parts.hostname}{parts.path}"
+
+
+def _took_too_long(error: Exception) -> bool:
+    """Tell whether time ran out; by the cause, since the carrier calls a hang-up a time-out as well."""
+    return isinstance(error, TimeoutError) or isinstance(error.__cause__, TimeoutError)
+
+
+def _sign_of(answer: Answer) -> Sign:
+    """Say what a status tells of how busy the gateway is; a failure of its own is neither a good answer nor a bad."""
+    if answer.status in _TOO_BUSY:
+        return Sign.BUSY
+    return Sign.FINE if answer.status < 500 else Sign.NOTHING
+
+
+def _wait_of(answer: Answer) -> float | None:
+    """Return how many seconds the gateway wants to be left alone; a date it may name instead is not read."""
+    asked = answer.headers.get("retry-after", "").strip()
+    return float(asked) if asked.isascii() and asked.isdecimal() and len(asked) < 10 else None
 
 
 def _proves_nothing_left(error: Exception) -> bool:

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from datetime import date, datetime, time
+from functools import partial
 from time import monotonic
 from typing import Any, Final
 from zoneinfo import ZoneInfo
@@ -41,6 +42,7 @@ from billing.services.running import RunStateError, begin
 from billing.services.telling import NewEvent, tell
 from billing.store import after_s, insert_unless
 from billing.subscriptions import SubscriptionState
+from jobs.abreast import abreast
 
 _run, _merchant, _subscription = table(Run), table(Merchant), table(Subscription)
 _invoice, _attempt, _decision, _series = table(Invoice), table(Attempt), table(Decision), table(NumberSeries)
@@ -105,15 +107,14 @@ async def run_all(
 ) -> list[Report]:
     """Run every merchant's night, or join the one that is going on; missed nights are caught up.
 
+    Several merchants are worked on at once, and one whose night fails stops no other; the failure is raised at the end.
     With `once` a day that has had its run gets no other, however many machines ask at the same time.
     Raises `RunRefusedError` before anything is changed if the day is in the future for a live merchant.
     """
     days = await merchants_on(ctx, on, merchant)
-    reports: list[Report] = []
-    for row, moment in days:
-        if not ctx.leaving:
-            reports += await _run_merchant(ctx, row, moment, progress or Progress(), once=once)
-    return reports
+    work = partial(_run_merchant, ctx, progress or Progress(), once=once)
+    nights = await abreast(partial(work, row, moment) for row, moment in days)
+    return [report for night in nights for report in night]
 
 
 async def plan_all(ctx: Context, merchant: str | None = None) -> list[Report]:
@@ -159,15 +160,15 @@ def _moment_of(merchant: RowMapping, moment: Moment, on: date | None) -> Moment:
 
 
 async def _run_merchant(
-    ctx: Context, merchant: RowMapping, moment: Moment, progress: Progress, *, once: bool
+    ctx: Context, progress: Progress, merchant: RowMapping, moment: Moment, *, once: bool
 ) -> list[Report]:
     """Run the merchant's day; one of an earlier day that was left unfinished is finished first."""
     reports: list[Report] = []
-    while True:
+    while not ctx.leaving:
         started = monotonic()
         run = await _join(ctx, merchant, moment, once=once)
         if run is None:
-            return reports
+            break
         with structlog.contextvars.bound_contextvars(run=run["id"], merchant=merchant["reference"]):
             run = await begin(ctx, merchant, run)
             if run["state"] == RunState.RUNNING:
@@ -177,7 +178,8 @@ async def _run_merchant(
             reports[-1].left = bool(ctx.leaving) and reports[-1].state == RunState.RUNNING
             _tell(ctx, reports[-1])
         if run["on_day"] >= moment.today or reports[-1].state in OPEN_RUN_STATES:
-            return reports
+            break
+    return reports
 
 
 def _tell(ctx: Context, report: Report) -> None:

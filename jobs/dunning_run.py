@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import date
+from functools import partial
 
 from billing.services.charging import charge_ready
-from billing.services.context import Context
+from billing.services.context import Context, Moment
 from billing.services.recovering import take_steps
+from jobs.abreast import abreast
 from jobs.billing_run import merchants_on
 
 
@@ -23,9 +25,12 @@ class DunningReport:
 async def dun_all(ctx: Context, on: date | None = None, merchant: str | None = None) -> DunningReport:
     """Take every step due on the day; raises `RunRefusedError` for a future day of a live merchant."""
     report = DunningReport()
-    for row, moment in await merchants_on(ctx, on, merchant):
-        if ctx.leaving:
-            break
-        report.steps += await take_steps(ctx, row["id"], moment)
-        await charge_ready(ctx, row["id"], report.settled.update)
+    days = await merchants_on(ctx, on, merchant)
+    await abreast(partial(_dun, ctx, report, row["id"], moment) for row, moment in days)
     return report
+
+
+async def _dun(ctx: Context, report: DunningReport, merchant_id: int, moment: Moment) -> None:
+    if not ctx.leaving:
+        report.steps.update(await take_steps(ctx, merchant_id, moment))
+        await charge_ready(ctx, merchant_id, report.settled.update)

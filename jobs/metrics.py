@@ -103,14 +103,21 @@ def timed(gateway: Gateway, name: str, metrics: Metrics) -> Gateway:
 
 
 class _Read(Collector):
-    """What was read from the database, in the shape that Prometheus wants."""
+    """What was read from the database and is known of accounts, in the shape that Prometheus wants."""
 
-    def __init__(self, readings: list[Reading], attempts: Mapping[tuple[int, str], int], accounts: Mapping[int, str]):
-        self._readings, self._attempts, self._accounts = readings, attempts, accounts
+    def __init__(
+        self,
+        readings: list[Reading],
+        attempts: Mapping[tuple[int, str], int],
+        limits: Mapping[int, int],
+        accounts: Mapping[int, str],
+    ) -> None:
+        self._readings, self._attempts, self._limits, self._accounts = readings, attempts, limits, accounts
 
     def collect(self) -> Iterator[Metric]:
         """Yield every figure."""
         yield self._by_account()
+        yield self._paces()
         for reading in self._readings:
             family = GaugeMetricFamily(f"turnus_{reading.name}", reading.about, labels=reading.labels)
             for labels, value in reading.values:
@@ -123,13 +130,20 @@ class _Read(Collector):
             family.add_metric([self._accounts.get(account_id, str(account_id)), state], count)
         return family
 
+    def _paces(self) -> Metric:
+        about = "Requests that may be under way now at an account, as this process found out."
+        family = GaugeMetricFamily("turnus_in_flight_limit", about, labels=["account"])
+        for account_id, limit in sorted(self._limits.items()):
+            family.add_metric([self._accounts.get(account_id, str(account_id))], limit)
+        return family
+
 
 async def scrape(ctx: Context, metrics: Metrics) -> bytes:
     """Return all figures as text."""
     async with ctx.store.read() as session:
         readings, accounts = await read_gauges(session), await read_accounts(session)
     of_database = CollectorRegistry()
-    of_database.register(_Read(readings, metrics.attempts, accounts))
+    of_database.register(_Read(readings, metrics.attempts, ctx.gateways.limits(), accounts))
     return generate_latest(metrics.registry) + generate_latest(of_database)
 
 

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from functools import partial
 from time import monotonic
 
 from billing.payments import AttemptState
 from billing.services.charging import charge_ready
-from billing.services.context import Context
+from billing.services.context import Context, Moment
 from billing.services.hearing import settle_waiting
 from billing.services.operating import run_operations
 from billing.services.reconciling import ask_about_doubts, doubts_left
 from billing.services.recovering import try_unsent_again
 from billing.services.refunding import give_back_surplus
+from jobs.abreast import abreast
 from jobs.billing_run import merchants_on
 
 
@@ -56,6 +58,9 @@ async def _once(ctx: Context, report: ReconcileReport, *, send: bool) -> None:
 
 async def _send_what_never_left(ctx: Context, report: ReconcileReport) -> None:
     """Charge at once what a night had claimed and never sent: the gateway has just said that it knows nothing."""
-    for merchant, moment in await merchants_on(ctx, None, None):
-        if await try_unsent_again(ctx, merchant["id"], moment, None):
-            await charge_ready(ctx, merchant["id"], report.attempts.update)
+
+    async def send(merchant_id: int, moment: Moment) -> None:
+        if await try_unsent_again(ctx, merchant_id, moment, None):
+            await charge_ready(ctx, merchant_id, report.attempts.update)
+
+    await abreast(partial(send, merchant["id"], moment) for merchant, moment in await merchants_on(ctx, None, None))

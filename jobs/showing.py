@@ -87,8 +87,8 @@ class Screen:
             issued, settled = bars.add_task("invoiced", total=None), bars.add_task("settled", total=None)
 
             def due(count: int) -> None:
-                for task in (issued, settled):
-                    bars.update(task, total=count)
+                for task in bars.tasks:
+                    bars.update(task.id, total=(task.total or 0) + count)
 
             yield RunProgress(
                 due=due,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import exists, select
@@ -11,6 +12,7 @@ from billing.models import Merchant, Run, RunState, table
 from billing.services.answering import forget_answers
 from billing.services.context import Context, Moment, moments
 from billing.services.listening import forget_events
+from jobs.abreast import abreast
 from jobs.billing_run import run_all
 from jobs.dunning_run import dun_all
 from jobs.settings import Settings
@@ -19,7 +21,7 @@ _merchant, _run = table(Merchant), table(Run)
 
 
 async def work_of_the_hour(ctx: Context, settings: Settings) -> None:
-    """Run and dun for every merchant whose hour has come.
+    """Run and dun for every merchant whose hour has come, for several at once.
 
     The run of a day is begun once, from the hour on; one that was left unfinished is joined at any
     time, whoever began it. Dunning takes what is due from its hour on, each tick finding less. Answers that the
@@ -27,11 +29,14 @@ async def work_of_the_hour(ctx: Context, settings: Settings) -> None:
     """
     await forget_answers(ctx)
     await forget_events(ctx)
-    for reference, moment, must_run in await _merchants(ctx, settings):
-        if must_run:
-            await run_all(ctx, merchant=reference, once=True)
-        if _hour(moment) >= settings.dun_hour:
-            await dun_all(ctx, merchant=reference)
+    await abreast(partial(_work_for, ctx, settings, *each) for each in await _merchants(ctx, settings))
+
+
+async def _work_for(ctx: Context, settings: Settings, reference: str, moment: Moment, must_run: bool) -> None:
+    if must_run:
+        await run_all(ctx, merchant=reference, once=True)
+    if _hour(moment) >= settings.dun_hour:
+        await dun_all(ctx, merchant=reference)
 
 
 async def _merchants(ctx: Context, settings: Settings) -> list[tuple[str, Moment, bool]]:

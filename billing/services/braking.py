@@ -42,7 +42,8 @@ class Verdict(Enum):
 class Watch:
     """One process's eye on one run; the first slice is judged by the rows that all processes share.
 
-    `aside` holds the attempts that a restored database cannot ask about now: nobody waits for those.
+    `aside` holds the attempts that a restored database cannot ask about now: nobody waits for those. `on_trial` is
+    whether the first slice has not been seen to have passed.
     """
 
     run_id: int
@@ -52,6 +53,7 @@ class Watch:
     now: datetime
     window: dict[int, Tally] = field(default_factory=lambda: defaultdict(Tally))
     aside: set[int] = field(default_factory=set)
+    on_trial: bool = True
 
     async def allowance(self, ctx: Context, session: AsyncSession) -> int | None:
         """Return how many more charges may be claimed now, None for any number; locks the run while it is on trial."""
@@ -60,6 +62,7 @@ class Watch:
         if row.state != RunState.RUNNING:
             return 0
         if row.slice_passed_at is not None:
+            self.on_trial = False
             return None
         await session.execute(ctx.store.lock(mine))
         taken = sum((await _count(session, self.run_id)).values())
@@ -77,6 +80,7 @@ class Watch:
             if row["state"] != RunState.RUNNING:
                 return Verdict.STOP
             if row["slice_passed_at"] is not None:
+                self.on_trial = False
                 return await self._judge(session, self._window())
             return await self._judge_slice(session)
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections import Counter, defaultdict, deque
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, ExitStack
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from functools import partial
 from time import monotonic
 from typing import Any
 
@@ -50,6 +49,7 @@ from billing.payments import AttemptState, Initiator
 from billing.services.braking import Verdict, Watch
 from billing.services.context import Context
 from billing.services.gathering import Gathering, Group, in_groups
+from billing.services.pacing import Places
 from billing.services.recalling import recall
 from billing.services.running import withdraw_unsent
 from billing.services.settling import News, settle
@@ -85,11 +85,18 @@ class Errand:
 
 @dataclass(frozen=True, slots=True)
 class _Scope:
-    """What may be claimed: a merchant's attempts, perhaps under a watch on one run, or for these invoices only."""
+    """What may be claimed: a merchant's attempts, perhaps under a watch on one run, or for these invoices only.
+
+    It may be only what goes to one account, after the attempt `after_id`, or with `slice_only` only the first slice
+    of the watched run.
+    """
 
     merchant_id: int
     watch: Watch | None
     invoice_ids: list[int] | None = None
+    account_id: int | None = None
+    after_id: int = 0
+    slice_only: bool = False
 
     def ready(self) -> Select[int]:
         """Return the attempts that may be sent now."""
@@ -99,46 +106,93 @@ class _Scope:
         paid = first.where(_allocation.c.position == 0).correlate(_attempt).scalar_subquery()
         found = select(_attempt.c.id).join_from(_attempt, _invoice, _invoice.c.id == paid)
         found = found.where(*_ready(self.merchant_id, watched))
+        if self.account_id is not None:
+            mine = (_attempt.c.gateway_account_id == self.account_id) & (_attempt.c.id > self.after_id)
+            found = found.where(mine)
         return found if self.invoice_ids is None else found.where(_invoice.c.id.in_(self.invoice_ids))
 
 
-class _Places:
-    """How many requests may be under way at each gateway account: what it takes, and never more than we want."""
+@dataclass(frozen=True, slots=True)
+class _Sender:
+    """Sends what is claimed, each charge when its account has a place for it."""
 
-    def __init__(self, in_flight_max: int) -> None:
-        self._max = in_flight_max
-        self._places: dict[int, asyncio.Semaphore] = {}
+    ctx: Context
+    watch: Watch | None
+    answers: Gathering[News]
+    sending: asyncio.TaskGroup
+    misfits: list[ConfigurationError]
 
-    def of(self, errand: Errand) -> asyncio.Semaphore:
-        """Return the places of the errand's account."""
-        limit = min(self._max, errand.gateway.abilities.in_flight_max)
-        return self._places.setdefault(errand.row["gateway_account_id"], asyncio.Semaphore(limit))
+    async def work_off(self, scope: _Scope) -> None:
+        """Claim and send until there is nothing more that may be sent; no account waits for another's places.
+
+        Nothing is claimed under settings that cannot work, and what is under way to other accounts is not cut off.
+        """
+        try:
+            async for errands in _pages(self.ctx, scope):
+                async with asyncio.TaskGroup() as accounts:
+                    for account_id, mine in _by_account(errands).items():
+                        accounts.create_task(self._hand_out(self.ctx.gateways.places(account_id), mine))
+        except ConfigurationError as error:
+            self.misfits.append(error)
+
+    async def _hand_out(self, places: Places, errands: Sequence[Errand]) -> None:
+        """Send each errand of an account when there is a place for it, and hand back those for which there is none.
+
+        Those that wait long are looked at again, all together.
+        """
+        waiting, seen_at = deque(errands), errands[0].claimed_at
+        while waiting and await self.ctx.take_place(places, waiting[0].deadline):
+            with ExitStack() as place:
+                place.callback(places.leave)
+                if monotonic() > seen_at + LOOK_AGAIN_AFTER_S:
+                    seen_at, waiting = monotonic(), await self._look_again(waiting)
+                if waiting:
+                    self._set_off(waiting.popleft(), place)
+        if waiting:
+            await _hand_back(self.ctx, waiting)
+            # Nothing is claimed again for an account that has no place.
+            await self.ctx.place_free(places)
+
+    def _set_off(self, errand: Errand, place: ExitStack) -> None:
+        """Send in a task of its own, which leaves its place however it ends."""
+        task = self.sending.create_task(_send(self.ctx, errand, self.answers, self.watch))
+        leave = place.pop_all().close
+        task.add_done_callback(lambda _: leave())
+
+    async def _look_again(self, waiting: Iterable[Errand]) -> deque[Errand]:
+        """Return those that are still wanted.
+
+        Of one whose claim is over nothing is said: others may have repeated its request, and it may be booked.
+        """
+        wanted = await _still_wanted(self.ctx, waiting)
+        for errand in [each for each in waiting if each.row["id"] not in wanted]:
+            if monotonic() <= errand.deadline:
+                self.answers.put(News(errand.row["id"], NotSent(_OVERTAKEN), errand.row["asks"]))
+        return deque(each for each in waiting if each.row["id"] in wanted)
 
 
 async def charge_ready(ctx: Context, merchant_id: int, heard: Heard, watch: Watch | None = None) -> None:
     """Send every unsent attempt of the merchant whose run and gateway account allow it, and settle the answers.
 
     `heard` is told how many attempts came to which state, as it happens. Several processes may do
-    this at once: each claims pages of its own. A process that is told to leave claims no more, hands back what it
-    has claimed and not begun to send, and waits for the rest. With a `watch` on a run its first slice is sent and
-    judged before the rest, and strange answers end the sending.
+    this at once: each claims pages of its own, and for an account no more than it can send soon. A process that is
+    told to leave claims no more, hands back what it has claimed and not begun to send, and waits for the rest.
+    With a `watch` on a run its first slice is sent and judged before the rest, and strange answers end the sending.
     """
-    places = _Places(ctx.in_flight_max)
     scope = _Scope(merchant_id, watch)
-    unsent: list[Errand] = []
-    pages = _pages(ctx, scope)
-    errands = await anext(pages, None)
-    async with _settler(ctx, heard) as answers, asyncio.TaskGroup() as sending:
-        while errands is not None:
-            async for errand, place in _in_turn(ctx, errands, places, answers):
-                if ctx.leaving:
-                    unsent.append(errand)
-                    place.release()
-                    continue
-                task = sending.create_task(_send(ctx, errand, answers, watch))
-                task.add_done_callback(partial(_leave, place))
-            errands = await anext(pages, None)
-            await _hand_back(ctx, unsent)
+    accounts = await _open_accounts(ctx, merchant_id)
+    misfits: list[ConfigurationError] = []
+    with ctx.shares.one(merchant_id):
+        async with _settler(ctx, heard) as answers, asyncio.TaskGroup() as sending:
+            sender = _Sender(ctx, watch, answers, sending, misfits)
+            if ctx.ask_first or watch is not None:
+                await sender.work_off(replace(scope, slice_only=not ctx.ask_first))
+            if not ctx.ask_first and (watch is None or not watch.on_trial):
+                async with asyncio.TaskGroup() as working:
+                    for account_id in accounts:
+                        working.create_task(sender.work_off(replace(scope, account_id=account_id)))
+    if misfits:
+        raise misfits[0]
     if watch is not None:
         await watch.look(ctx)
 
@@ -173,12 +227,18 @@ async def _recall(ctx: Context, scope: _Scope, waiting: dict[int, int]) -> list[
 
 
 async def _claims(ctx: Context, scope: _Scope) -> AsyncIterator[list[Errand]]:
-    """Claim until there is nothing more that may be sent."""
-    more = True
+    """Claim until there is nothing more that may be sent.
+
+    One account's are taken in order, or what waits for the others would be passed over again for each page; at the
+    end it is looked whether some were handed back.
+    """
+    more, last = True, 0
     while more and not ctx.leaving:
-        errands = await _claim(ctx, scope)
+        errands = await _claim(ctx, replace(scope, after_id=last))
         yield errands
-        more = await _may_go_on(ctx, scope, bool(errands))
+        begins_again = last and not errands
+        last = errands[-1].row["id"] if errands and scope.account_id is not None else 0
+        more = begins_again or await _may_go_on(ctx, scope, bool(errands))
 
 
 async def _may_go_on(ctx: Context, scope: _Scope, claimed: bool) -> bool:
@@ -186,6 +246,8 @@ async def _may_go_on(ctx: Context, scope: _Scope, claimed: bool) -> bool:
     watch = scope.watch
     if watch is None or (claimed and not watch.is_due()):
         return claimed
+    if scope.slice_only and not watch.on_trial:
+        return False
     verdict = await watch.look(ctx)
     if claimed or verdict is Verdict.STOP:
         return verdict is not Verdict.STOP
@@ -204,43 +266,13 @@ async def _waiting(ctx: Context, scope: _Scope, after: int) -> dict[int, int]:
         return {row.id: row.invoice_id for row in rows}
 
 
-def _leave(place: asyncio.Semaphore, _: asyncio.Task[None]) -> None:
-    place.release()
-
-
-async def _in_turn(
-    ctx: Context, errands: list[Errand], places: _Places, answers: Gathering[News]
-) -> AsyncIterator[tuple[Errand, asyncio.Semaphore]]:
-    """Yield each errand when there is a place for it; those that wait long are looked at again, all together.
-
-    Of one whose claim is over nothing is said: others may have repeated its request meanwhile, and it may be booked.
-    """
-    seen_at = errands[0].claimed_at if errands else 0.0
-    waiting = deque(errands)
-    while waiting:
-        place = places.of(waiting[0])
-        await place.acquire()
-        if monotonic() > seen_at + LOOK_AGAIN_AFTER_S:
-            seen_at = monotonic()
-            wanted = await _still_wanted(ctx, waiting)
-            for errand in [each for each in waiting if each.row["id"] not in wanted]:
-                if monotonic() <= errand.deadline:
-                    answers.put(News(errand.row["id"], NotSent(_OVERTAKEN), errand.row["asks"]))
-            waiting = deque(each for each in waiting if each.row["id"] in wanted)
-            place.release()
-        else:
-            yield waiting.popleft(), place
-
-
-async def _hand_back(ctx: Context, errands: list[Errand]) -> None:
+async def _hand_back(ctx: Context, errands: Iterable[Errand]) -> None:
     """Let others claim at once what this process has claimed and will not send.
 
-    Nothing has left for these: each was taken out of the queue instead of being sent. No claim is undone that is
+    Nothing has left for these: each was still waiting for a place. No claim is undone that is
     over or that somebody else has asked about since, for then they may have repeated the request. The runs are locked,
     so that nobody finishes one in between; to one that was aborted meanwhile nothing is handed back.
     """
-    if not errands:
-        return
     claims: defaultdict[int, list[int]] = defaultdict(list)
     for errand in errands:
         claims[errand.row["asks"]].append(errand.row["id"])
@@ -254,7 +286,6 @@ async def _hand_back(ctx: Context, errands: list[Errand]) -> None:
         for run in runs:
             if run["state"] == RunState.ABORTED:
                 await withdraw_unsent(ctx, session, run)
-    errands.clear()
 
 
 async def _locked_runs(ctx: Context, session: AsyncSession, ids: Iterable[int]) -> Sequence[RowMapping]:
@@ -315,6 +346,22 @@ def _forgotten(ctx: Context, errand: Errand) -> Outcome | None:
     return Unknown("it may have been sent after the backup was made")
 
 
+async def _open_accounts(ctx: Context, merchant_id: int) -> list[int]:
+    """Return the merchant's accounts that may be charged, opened."""
+    mine = (_account.c.merchant_id == merchant_id) & (_account.c.state == AccountState.OPEN)
+    async with ctx.store.read() as session:
+        ids = list((await session.execute(select(_account.c.id).where(mine).order_by(_account.c.id))).scalars())
+        await ctx.gateways.of(session, ids)
+    return ids
+
+
+def _by_account(errands: Iterable[Errand]) -> dict[int, list[Errand]]:
+    found: defaultdict[int, list[Errand]] = defaultdict(list)
+    for errand in errands:
+        found[errand.row["gateway_account_id"]].append(errand)
+    return found
+
+
 def _settler(ctx: Context, heard: Heard) -> AbstractAsyncContextManager[Gathering[News]]:
     """Settle what is gathered, until the block is over."""
 
@@ -366,9 +413,7 @@ async def _take(ctx: Context, session: AsyncSession, scope: _Scope) -> list[int]
 
     The invoices are locked with their attempts: whoever is just paying or closing one has it to himself.
     """
-    allowed = await scope.watch.allowance(ctx, session) if scope.watch is not None else None
-    page = ctx.in_flight_max if allowed is None else min(allowed, ctx.in_flight_max)
-    ready = scope.ready().order_by(_attempt.c.id).limit(page)
+    ready = scope.ready().order_by(_attempt.c.id).limit(await _page(ctx, session, scope))
     ids = [row.id for row in await session.execute(ctx.store.claim(ready, _attempt, _invoice))]
     values: dict[str, Any] = {"state": AttemptState.SENT, "sent_at": after_s(), "lease_until": after_s(ctx.lease_s)}
     if ctx.ask_first:
@@ -376,6 +421,15 @@ async def _take(ctx: Context, session: AsyncSession, scope: _Scope) -> list[int]
     if ids:
         await session.execute(update(_attempt).where(among(_attempt.c.id, ids)).values(**values))
     return ids
+
+
+async def _page(ctx: Context, session: AsyncSession, scope: _Scope) -> int:
+    """Return how many may be claimed: a watched run says how many more, and an account how many it can take soon."""
+    allowed = await scope.watch.allowance(ctx, session) if scope.watch is not None else None
+    if allowed is None and scope.slice_only:
+        return 0
+    page = ctx.share if allowed is None else min(allowed, ctx.share)
+    return page if scope.account_id is None else min(page, ctx.gateways.places(scope.account_id).pace.in_flight)
 
 
 def _ready(merchant_id: int, watched_run_id: int) -> list[ColumnElement[bool]]:

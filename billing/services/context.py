@@ -18,6 +18,7 @@ from billing.meters import Meters
 from billing.models import GatewayAccount, Merchant, TestClock, table
 from billing.passwords import Passwords
 from billing.services.leaving import Leaving
+from billing.services.pacing import Places, Shares
 from billing.store import Store
 from billing.vault import Vault
 
@@ -34,6 +35,7 @@ class Gateways:
     kinds: Mapping[str, GatewayKind] = field(default_factory=dict)
     private: bool = False
     _opened: dict[int, tuple[str, Gateway]] = field(default_factory=dict)
+    _places: dict[int, Places] = field(default_factory=dict)
     _replaced: list[Gateway] = field(default_factory=list)
 
     async def of(self, session: AsyncSession, account_ids: Collection[int]) -> dict[int, Gateway]:
@@ -43,11 +45,20 @@ class Gateways:
         rows = (await session.execute(columns.where(account.c.id.in_(account_ids)))).all()
         return {row.id: self._gateway(row.id, row.gateway, row.sealed_credentials) for row in rows}
 
+    def places(self, account_id: int) -> Places:
+        """Return the places of an account that was opened: the same ones for all that this process asks of it."""
+        return self._places[account_id]
+
+    def limits(self) -> dict[int, int]:
+        """Return how many requests may be under way now at each account that was opened."""
+        return {account_id: places.pace.in_flight for account_id, places in self._places.items()}
+
     async def close(self) -> None:
         """Close every gateway that was opened."""
         for gateway in [*self._replaced, *(opened for _, opened in self._opened.values())]:
             await gateway.close()
         self._opened.clear()
+        self._places.clear()
         self._replaced.clear()
 
     def _gateway(self, account_id: int, name: str, sealed: str) -> Gateway:
@@ -60,6 +71,7 @@ class Gateways:
         except ConfigurationError as error:
             gateway = UnusableGateway(str(error))
         self._opened[account_id] = (sealed, gateway)
+        self._places[account_id] = Places(gateway)
         if held:
             self._replaced.append(held[1])
         return gateway
@@ -83,7 +95,8 @@ class Context:
 
     `ask_first` is for a database that was restored from a backup: the same keys come up again, so the
     gateway is asked about each before it is sent. `backup_at` is when the backup was made, if that is known.
-    Whoever claims work looks at `leaving` first.
+    Whoever claims work looks at `leaving` first. `in_flight_max` is how many charges are under way at once, shared
+    out among the merchants who charge now.
     `shows` is the web's way to show things, which services only pass on; with `webhooks_to_private` an endpoint
     may be anywhere. `doors` are words that no merchant can be called, because pages of the console are found by them.
     """
@@ -103,7 +116,21 @@ class Context:
     ask_first: bool = False
     backup_at: datetime | None = None
     leaving: Leaving = field(default_factory=Leaving)
+    shares: Shares = field(default_factory=Shares)
     meters: Meters = field(default_factory=Meters)
+
+    @property
+    def share(self) -> int:
+        """How many charges one merchant may have under way at an account now."""
+        return self.shares.of(self.in_flight_max)
+
+    async def take_place(self, places: Places, until: float) -> bool:
+        """Take one of an account's places for a request; answer whether there was one before the instant."""
+        return await places.take(lambda: self.share, until, self.leaving)
+
+    async def place_free(self, places: Places) -> None:
+        """Wait until one of an account's places could be taken."""
+        await places.wait(lambda: self.share, self.leaving)
 
     def remembers(self, asking: Asking) -> bool:
         """Answer whether a gateway still knows the keys of all that was sent since the backup."""

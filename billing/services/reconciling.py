@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from time import monotonic
 from typing import Any
 
-from sqlalchemy import ColumnElement, RowMapping, exists, func, or_, select, update
+from sqlalchemy import ColumnElement, RowMapping, exists, func, or_, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from billing.gateway import AfterNothing, Asking, Gateway, NotSent, Outcome, Question, Unknown
@@ -26,10 +26,20 @@ _attempt, _checkout = table(Attempt), table(Checkout)
 
 
 async def ask_about_doubts(ctx: Context) -> Counter[AttemptState]:
-    """Ask about every attempt whose question is due, and settle the answers; return what they were."""
+    """Ask about every attempt whose question is due, and settle the answers; return what they were.
+
+    Each account is asked as much at once as it takes, and none waits for another. What an account had no
+    place for in time is not asked now, and no question is spent on it.
+    """
     found: Counter[AttemptState] = Counter()
-    while not ctx.leaving and (questions := await _claim(ctx, _is_due())):
-        found += await settle(ctx, await asyncio.gather(*(_ask(ctx, each) for each in questions)))
+    full: set[int] = set()
+    while not ctx.leaving:
+        questions = await _claim(ctx, _is_due() & _attempt.c.gateway_account_id.not_in(full))
+        if not questions:
+            break
+        for asked, unasked in await asyncio.gather(*(_ask_all(ctx, mine) for mine in _by_account(questions))):
+            found += asked
+            full.update(doubt.row["gateway_account_id"] for doubt in unasked)
     return found
 
 
@@ -81,6 +91,37 @@ class _Doubt:
     row: RowMapping
     gateway: Gateway
     deadline: float
+
+
+def _by_account(doubts: Sequence[_Doubt]) -> list[list[_Doubt]]:
+    found: defaultdict[int, list[_Doubt]] = defaultdict(list)
+    for doubt in doubts:
+        found[doubt.row["gateway_account_id"]].append(doubt)
+    return list(found.values())
+
+
+async def _ask_all(ctx: Context, doubts: Sequence[_Doubt]) -> tuple[Counter[AttemptState], Sequence[_Doubt]]:
+    """Ask an account about each doubt when it has a place, and settle the answers; return what was not asked."""
+    places = ctx.gateways.places(doubts[0].row["gateway_account_id"])
+    asking: list[asyncio.Task[News]] = []
+    for doubt in doubts:
+        if not await ctx.take_place(places, doubt.deadline):
+            break
+        asking.append(asyncio.create_task(_ask(ctx, doubt)))
+        asking[-1].add_done_callback(lambda _: places.leave())
+    unasked = doubts[len(asking) :]
+    if unasked:
+        await _hand_back(ctx, unasked)
+    return await settle(ctx, await asyncio.gather(*asking)), unasked
+
+
+async def _hand_back(ctx: Context, doubts: Sequence[_Doubt]) -> None:
+    """Let what was not asked be asked about again, while our claim on it lasts."""
+    claims = [(doubt.row["id"], doubt.row["asks"] + 1) for doubt in doubts]
+    ours = tuple_(_attempt.c.id, _attempt.c.asks).in_(claims) & (_attempt.c.lease_until > after_s())
+    unspent = {"asks": _attempt.c.asks - 1, "ask_at": after_s(), "lease_until": None}
+    async with ctx.store.write() as session:
+        await session.execute(update(_attempt).where(ours, _attempt.c.state.in_(IN_DOUBT)).values(**unspent))
 
 
 async def _ask(ctx: Context, doubt: _Doubt) -> News:

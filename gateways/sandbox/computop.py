@@ -59,6 +59,7 @@ from gateways.sandbox.knobs import Knobs
 from gateways.sandbox.ledger import Booking, Ledger
 from gateways.sandbox.push import FAILED, TAKEN, Letter, Patience, Push, Sender, UnansweredError
 from gateways.sandbox.server import complain, cut
+from gateways.sandbox.throttle import turned_away
 
 DUE_CHECK_S = 0.1
 BODY_BYTES_MAX = 400_000
@@ -252,7 +253,7 @@ class Computop:
         await wait(luck, "delay")
         if line == "drop_before_booking":
             await cut(request)
-        if early := early_misfortune(line):
+        if early := early_misfortune(line) or turned_away(luck):
             return early
         said = self._answered(call, pairs, before)
         await wait(luck, "answer_delay")

@@ -11,6 +11,8 @@ the first rule that fits a call acts on it:
 kind          faults
 ============= ===================================================================
 line          drop_before_booking, drop_after_booking, http_500 (before booking),
+              http_429 and http_503 (too busy, before booking; with ``ms``, what
+              they ask to wait),
               garbage (after booking), fault (SOAP Client fault, before booking;
               only where the wire is SOAP), unauthorized (before booking)
 delay         delay_ms: waits first, then goes on
@@ -41,6 +43,8 @@ KINDS = {
     "drop_before_booking": "line",
     "drop_after_booking": "line",
     "http_500": "line",
+    "http_429": "line",
+    "http_503": "line",
     "garbage": "line",
     "fault": "line",
     "unauthorized": "line",

@@ -6,6 +6,8 @@ from gateways.sandbox.ledger import Ledger
 
 Value = bool | int | float | str | list[str]
 NOTE = "settings"
+LIMITS: Mapping[str, Value] = {"requests_at_once_max": 0, "requests_per_second_max": 0}
+"""What every simulator has: how much it takes before it turns requests away; 0 is no limit."""
 
 
 class BadSettingError(ValueError):
@@ -19,7 +21,7 @@ class Knobs:
         self, ledger: Ledger, defaults: Mapping[str, Value], choices: Mapping[str, frozenset[str]] | None = None
     ) -> None:
         self._ledger = ledger
-        self._defaults = dict(defaults)
+        self._defaults = {**LIMITS, **defaults}
         self._choices = dict(choices or {})
         changed: dict[str, Value] = ledger.note(NOTE) or {}
         self._values = {**self._defaults, **changed}

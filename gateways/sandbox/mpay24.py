@@ -66,6 +66,7 @@ from gateways.sandbox.mpay24_wire import (
 )
 from gateways.sandbox.push import FAILED, REJECTED, TAKEN, Patience, Sender
 from gateways.sandbox.server import complain, cut
+from gateways.sandbox.throttle import turned_away
 
 UNAUTHORIZED = """<!DOCTYPE HTML PUBLIC "-//IETF//DTD HTML 2.0//EN">
 <html><head>
@@ -307,7 +308,7 @@ class Mpay24:
             return HTMLResponse(SERVER_ERROR, 500)
         if line == "fault":
             return xml(write_fault("Client", "Validation constraint violation: injected by a rule"), 500)
-        return None
+        return turned_away(luck)
 
     def _book(self, operation: str, record: Record, luck: Luck) -> list[Any]:
         """Process a call as one booking: when this returns, it is on disk and its notifications are on their way."""

@@ -78,6 +78,7 @@ from gateways.sandbox.paymentz_values import (
 )
 from gateways.sandbox.push import FAILED, TAKEN, Letter, Patience, Push, Sender
 from gateways.sandbox.server import complain, cut
+from gateways.sandbox.throttle import turned_away
 
 DUE_CHECK_S = 0.1
 GENERATION = "token_generation"
@@ -370,6 +371,8 @@ class PaymentZ:
             return self._no_access(request, call.operation)
         if line == "http_500":
             return self._broken(request, call)
+        if busy := turned_away(call.luck):
+            return busy
         return await self._answer(request, call, line)
 
     async def _answer(self, request: Request, call: Call, line: str) -> Response:

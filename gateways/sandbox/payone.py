@@ -78,6 +78,7 @@ from gateways.sandbox.payone_values import (
 )
 from gateways.sandbox.push import FAILED, TAKEN, Letter, Patience, Push, Sender, is_loopback
 from gateways.sandbox.server import complain, cut
+from gateways.sandbox.throttle import turned_away
 
 DUE_CHECK_S = 0.1
 GARBAGE = b"<html><body>\x00\xff upstream sent something odd"
@@ -463,6 +464,8 @@ class Payone:
         if line == "drop_before_booking":
             await cut(request)
             return Response(status_code=500)
+        if busy := turned_away(luck):
+            return busy
         if early := early_misfortune(luck):
             return refused(early)
         answer = self._book(call, kept)

@@ -19,6 +19,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from gateways.sandbox.control import Control, Simulator
 from gateways.sandbox.ledger import UnusableStateError
+from gateways.sandbox.throttle import Throttle
 
 log = logging.getLogger("sandbox")
 
@@ -127,7 +128,8 @@ def open_sockets(folder: Path, names: list[str], first: int | None, host: str = 
 
 def make_server(simulator: Simulator) -> QuietServer:
     """Build the server of one simulator."""
-    app = Starlette(routes=[*simulator.routes(), *Control(simulator).routes()])
+    routes = [*simulator.routes(), *Control(simulator).routes()]
+    app = Throttle(Starlette(routes=routes), simulator.knobs)
     config = uvicorn.Config(
         app,
         http=CuttableProtocol,

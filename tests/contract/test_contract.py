@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import re
 from dataclasses import replace
+from time import monotonic
 
 import pytest
 
@@ -184,7 +185,7 @@ async def test_a_lost_answer_is_learnt_by_asking_and_charged_once(account: Accou
     assert account.booked(charge.key) == AMOUNT.minor
 
 
-@pytest.mark.parametrize("fault", ["drop_before_booking", "http_500"])
+@pytest.mark.parametrize("fault", ["drop_before_booking", "http_500", "http_429", "http_503"])
 async def test_a_lost_request_is_nothing_and_what_goes_out_next_is_charged_once(account: Account, fault: str) -> None:
     account.needs("charge")
     asking = account.can.asking
@@ -198,6 +199,21 @@ async def test_a_lost_request_is_nothing_and_what_goes_out_next_is_charged_once(
         again = charge if asking.after_nothing is AfterNothing.SAME_KEY else replace(charge, key=account.key())
         assert isinstance(await account.gateway.charge(again), Approved)
         assert sum(account.booked(key) for key in {charge.key, again.key}) == AMOUNT.minor
+
+
+async def test_an_account_begins_at_the_pace_that_its_settings_allow(account: Account) -> None:
+    pace = account.open(in_flight_max="7", per_second_max="3").pace
+    assert (pace.in_flight, pace.in_flight_max, pace.per_second, pace.per_second_max) == (7, 7, 3, 3)
+
+
+@pytest.mark.parametrize("fault", ["http_429", "http_503"])
+async def test_a_gateway_that_is_too_busy_is_left_alone_for_as_long_as_it_asks(account: Account, fault: str) -> None:
+    account.needs("charge")
+    charge, begun = account.charge(await account.profile(account.harness.good)), monotonic()
+    account.fault(fault, "charge", ms=20_000, reference=charge.key)
+    assert isinstance(await account.gateway.charge(charge), Unknown)
+    assert account.gateway.pace.opens_in_s(begun) >= 20
+    assert account.gateway.pace.in_flight == 1
 
 
 async def test_an_answer_that_takes_too_long_is_a_doubt_and_then_the_truth(account: Account) -> None:

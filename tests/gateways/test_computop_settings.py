@@ -72,6 +72,7 @@ def test_an_unknown_setting_is_named_with_the_known_ones() -> None:
         ("timeout_s", "nan"),
         ("connect_timeout_s", "soon"),
         ("in_flight_max", "-1"),
+        ("per_second_max", "0"),
         ("ask_delays_s", ""),
         ("ask_delays_s", "5,x"),
         ("settle_s", "0"),

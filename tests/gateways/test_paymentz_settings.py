@@ -54,6 +54,7 @@ def test_an_unknown_setting_is_named_with_the_known_ones() -> None:
         ("max_refunds", "0"),
         ("timeout_s", "soon"),
         ("in_flight_max", "1.5"),
+        ("per_second_max", "1.5"),
         ("ask_delays_s", ""),
         ("settle_s", "-1"),
     ],

@@ -50,6 +50,7 @@ def test_an_unknown_setting_is_named_with_the_known_ones() -> None:
         ("connect_timeout_s", "-1"),
         ("in_flight_max", "0"),
         ("in_flight_max", "1.5"),
+        ("per_second_max", "0"),
         ("ask_delays_s", ""),
         ("ask_delays_s", "10,x"),
         ("settle_s", "-1"),

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -477,3 +478,66 @@ async def test_of_what_a_name_leads_to_only_what_is_public_is_left() -> None:
     names = JudgedNames(is_public, Names("10.0.0.1 192.0.2.1 93.184.216.34"))
     assert [each["host"] for each in await names.resolve("gateway.example", 443)] == ["93.184.216.34"]
     await names.close()
+
+
+# --- how busy the gateway is --------------------------------------------------
+
+
+async def told(status: str, headers: str = "") -> Transport:
+    """Return a transport that has just been answered so, while three more requests were under way."""
+
+    async def answer(line: Line) -> None:
+        await line.request()
+        await line.answer(status=status, headers=headers)
+
+    async with serving(answer) as server, opened() as transport:
+        for _ in range(3):
+            transport.pace.leave()
+        await transport.send("POST", server.address, {}, BODY)
+    return transport
+
+
+@pytest.mark.parametrize("status", ["429 Too Many Requests", "503 Service Unavailable"])
+async def test_a_gateway_that_is_too_busy_is_asked_for_less(status: str) -> None:
+    assert (await told(status)).pace.in_flight == 2
+
+
+@pytest.mark.parametrize("status", ["200 OK", "400 Bad Request", "500 Internal Server Error", "502 Bad Gateway"])
+async def test_other_answers_slow_nothing_down(status: str) -> None:
+    assert (await told(status)).pace.in_flight == PATIENT.in_flight_max
+
+
+@pytest.mark.parametrize(("asked", "wait_s"), [("30", 30), ("3600", 60)])
+async def test_what_the_gateway_asks_for_is_waited_for_but_not_for_ever(asked: str, wait_s: float) -> None:
+    begun = time.monotonic()
+    transport = await told("429 Too Many Requests", f"Retry-After: {asked}\r\n")
+    assert transport.pace.opens_in_s(begun) >= wait_s >= transport.pace.opens_in_s(time.monotonic())
+
+
+@pytest.mark.parametrize("asked", ["", "soon", "-5", "1.5", "Fri, 31 Dec 2027 23:59:59 GMT", "9" * 400])
+async def test_what_cannot_be_understood_as_seconds_is_a_short_pause(asked: str) -> None:
+    transport = await told("429 Too Many Requests", f"Retry-After: {asked}\r\n")
+    assert transport.pace.opens_in_s(time.monotonic()) <= 0.25
+
+
+async def test_a_gateway_that_answers_too_late_is_asked_for_less() -> None:
+    async def silent(line: Line) -> None:
+        await line.request()
+        await line.reader.read()
+
+    async with serving(silent) as server, opened(Limits(total_s=2.0, in_flight_max=8)) as transport:
+        results = await asyncio.gather(*(transport.send("POST", server.address, {}, BODY) for _ in range(8)))
+
+    assert {type(each) for each in results} == {Unknown}
+    assert transport.pace.in_flight == 4, "one round is one sign"
+
+
+async def test_a_refusal_to_connect_and_a_hang_up_say_nothing_of_load() -> None:
+    async def thief(line: Line) -> None:
+        await line.request()
+
+    with refusing() as address:
+        async with serving(thief) as server, opened() as transport:
+            for where in (address, server.address):
+                await transport.send("POST", where, {}, BODY)
+            assert transport.pace.in_flight == PATIENT.in_flight_max

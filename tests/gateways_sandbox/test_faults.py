@@ -32,7 +32,14 @@ def test_a_dropped_connection_has_booked_or_not_as_its_name_says(
 
 @pytest.mark.parametrize(
     ("fault", "http", "booked"),
-    [("http_500", 500, 0), ("fault", 500, 0), ("unauthorized", 401, 0), ("garbage", 200, 1)],
+    [
+        ("http_500", 500, 0),
+        ("http_429", 429, 0),
+        ("http_503", 503, 0),
+        ("fault", 500, 0),
+        ("unauthorized", 401, 0),
+        ("garbage", 200, 1),
+    ],
 )
 def test_a_bad_answer_comes_before_or_after_booking(customer: Sandbox, fault: str, http: int, booked: int) -> None:
     customer.faults({"fault": fault, "times": 1})

@@ -81,6 +81,17 @@ async def test_a_night_is_counted_by_account_and_state_and_its_doubts_are_shown(
     assert found[at("oldest_doubt_age_seconds")] > 10**8
 
 
+async def test_what_an_account_takes_now_is_shown_once_it_is_used(world: World, metrics: Metrics) -> None:
+    limit = at("in_flight_limit", account="nordlicht/bank")
+    assert limit not in await figures(world, metrics)
+    await world.subscribe(1)
+    await world.run()
+    assert (await figures(world, metrics))[limit] == 250
+
+    world.bank.pace.in_flight = 7
+    assert (await figures(world, metrics))[limit] == 7
+
+
 async def test_what_waits_for_a_person_or_for_nobody_is_shown(world: World, metrics: Metrics) -> None:
     await world.subscribe(3)
     world.bank.on("P1", refuse)

@@ -194,6 +194,44 @@ async def test_tokens_that_all_expire_in_the_middle_of_a_run_cost_nobody_anythin
     assert await stage.doctor() == []
 
 
+# --- a gateway that throttles ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("limit", [{"requests_at_once_max": 4}, {"requests_per_second_max": 20}])
+async def test_a_night_at_a_gateway_that_turns_us_away_charges_everybody_once_and_slows_down(
+    paymentz_stage: Stage, limit: dict[str, int]
+) -> None:
+    stage = paymentz_stage
+    people = [str(2_000_000 + number) for number in range(60)]
+    await stage.found(settings={"in_flight_max": "24"}, brakes={"failed_percent": 0})
+    for each in people:
+        leave(stage, each)
+    await stage.enrol_only(*(replace(ANNA, customer=each, subscription=each, profile=each) for each in people))
+    knobs(stage, processing_ms=50, **limit)
+
+    report = await stage.night(DAY)
+    pace = stage.ctx.gateways.places(1).pace
+    slowed_to = pace.in_flight
+    await stage.reconcile(wait_s=60)
+    await stage.night(DAY)
+    await stage.reconcile(wait_s=60)
+
+    assert report.due == 60
+    assert slowed_to < 24, "it was told to slow down, and did"
+    assert sorted(cited(stage)) == people
+    assert {row["reference"] for row in stage.ledger()} <= set(await stage.keys())
+    assert {line.rpartition(" ")[2] for line in await stage.invoices()} == {"paid"}
+    assert await stage.tasks() == []
+    assert await stage.doctor() == []
+
+    knobs(stage, requests_at_once_max=0, requests_per_second_max=0)
+    low = pace.in_flight
+    await stage.night(date(2027, 1, 1))
+    assert pace.in_flight > low, "it recovers when it is no longer turned away"
+    assert sorted(cited(stage)) == sorted(2 * people)
+    assert await stage.doctor() == []
+
+
 def booked_of(stage: Stage) -> Any:
     async def count() -> int:
         return len(stage.ledger())

@@ -70,6 +70,7 @@ from billing.models import (
 )
 from billing.models import Checkout as CheckoutRow
 from billing.money import Money
+from billing.pace import Pace
 from billing.periods import Interval, Unit
 from billing.pricing import Terms
 from billing.services.consenting import Consent
@@ -238,6 +239,7 @@ class Bank:
             notification_is_truth=True,
         )
     )
+    pace: Pace = field(default_factory=Pace)
     default: Act = approve
     acts: dict[str, list[Act]] = field(default_factory=dict)
     answers: dict[str, list[Outcome | BaseException]] = field(default_factory=dict)
