@@ -160,15 +160,17 @@ class _Sender:
         task.add_done_callback(lambda _: leave())
 
     async def _look_again(self, waiting: Iterable[Errand]) -> deque[Errand]:
-        """Return those that are still wanted.
+        """Return those that are still wanted; what is of a run that was held back meanwhile waits with it.
 
         Of one whose claim is over nothing is said: others may have repeated its request, and it may be booked.
         """
-        wanted = await _still_wanted(self.ctx, waiting)
-        for errand in [each for each in waiting if each.row["id"] not in wanted]:
+        wanted, held_back = await _still_wanted(self.ctx, waiting), await _held_back(self.ctx, waiting)
+        await _hand_back(self.ctx, [each for each in waiting if each.row["id"] in held_back])
+        going_on = [each for each in waiting if each.row["id"] not in held_back]
+        for errand in [each for each in going_on if each.row["id"] not in wanted]:
             if monotonic() <= errand.deadline:
                 self.answers.put(News(errand.row["id"], NotSent(_OVERTAKEN), errand.row["asks"]))
-        return deque(each for each in waiting if each.row["id"] in wanted)
+        return deque(each for each in going_on if each.row["id"] in wanted)
 
 
 async def charge_ready(ctx: Context, merchant_id: int, heard: Heard, watch: Watch | None = None) -> None:
@@ -234,11 +236,11 @@ async def _claims(ctx: Context, scope: _Scope) -> AsyncIterator[list[Errand]]:
     """
     more, last = True, 0
     while more and not ctx.leaving:
-        errands = await _claim(ctx, replace(scope, after_id=last))
+        errands, claimed_to = await _claim(ctx, replace(scope, after_id=last))
         yield errands
-        begins_again = last and not errands
-        last = errands[-1].row["id"] if errands and scope.account_id is not None else 0
-        more = begins_again or await _may_go_on(ctx, scope, bool(errands))
+        begins_again = last and not claimed_to
+        last = claimed_to if scope.account_id is not None else 0
+        more = begins_again or await _may_go_on(ctx, scope, claimed_to > 0)
 
 
 async def _may_go_on(ctx: Context, scope: _Scope, claimed: bool) -> bool:
@@ -276,6 +278,8 @@ async def _hand_back(ctx: Context, errands: Iterable[Errand]) -> None:
     claims: defaultdict[int, list[int]] = defaultdict(list)
     for errand in errands:
         claims[errand.row["asks"]].append(errand.row["id"])
+    if not claims:
+        return
     held = (_attempt.c.state == AttemptState.SENT) & (_attempt.c.lease_until > after_s())
     waits = {"state": AttemptState.CREATED, "sent_at": None, "lease_until": None, "repeat_until": None}
     async with ctx.store.write() as session:
@@ -314,6 +318,15 @@ async def _still_wanted(ctx: Context, errands: Iterable[Errand]) -> set[int]:
     query = query.where(_invoice.c.state == InvoiceState.OPEN, _account.c.state == AccountState.OPEN)
     async with ctx.store.read() as session:
         return set((await session.execute(query)).scalars())
+
+
+async def _held_back(ctx: Context, errands: Iterable[Errand]) -> set[int]:
+    """Return whose run was paused or aborted while they waited for a place."""
+    query = select(_attempt.c.id).join(_run, _run.c.id == _attempt.c.run_id)
+    query = query.where(among(_attempt.c.id, (each.row["id"] for each in errands)))
+    async with ctx.store.read() as session:
+        found = await session.execute(query.where(_run.c.state.in_((RunState.PAUSED, RunState.ABORTED))))
+        return set(found.scalars())
 
 
 async def _outcome_of(ctx: Context, errand: Errand) -> Outcome:
@@ -371,8 +384,11 @@ def _settler(ctx: Context, heard: Heard) -> AbstractAsyncContextManager[Gatherin
     return in_groups(settle_group, GROUP)
 
 
-async def _claim(ctx: Context, scope: _Scope) -> list[Errand]:
-    """Take a page of unsent attempts for ourselves, and look at each for the last time before it leaves."""
+async def _claim(ctx: Context, scope: _Scope) -> tuple[list[Errand], int]:
+    """Take a page of unsent attempts for ourselves, and look at each for the last time before it leaves.
+
+    Return the last id of the page as well, 0 for an empty one: all of it may turn out to be owed no more.
+    """
     claimed_at = monotonic()
     async with ctx.store.write() as session:
         ids = await _take(ctx, session, scope)
@@ -384,7 +400,8 @@ async def _claim(ctx: Context, scope: _Scope) -> list[Errand]:
             _check_lease(ctx, gateway)
             mine = [row["id"] for row in wanted if row["gateway_account_id"] == account_id]
             await limit_repeats(ctx, session, mine, gateway.abilities.asking)
-    return [_errand(ctx, row, gateways[row["gateway_account_id"]], claimed_at) for row in wanted]
+    errands = [_errand(ctx, row, gateways[row["gateway_account_id"]], claimed_at) for row in wanted]
+    return errands, max(ids, default=0)
 
 
 async def limit_repeats(ctx: Context, session: AsyncSession, ids: list[int], asking: Asking) -> None:
