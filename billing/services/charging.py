@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, ExitStack
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from math import inf
 from time import monotonic
 from typing import Any
 
@@ -121,6 +122,7 @@ class _Sender:
     answers: Gathering[News]
     sending: asyncio.TaskGroup
     misfits: list[ConfigurationError]
+    until: float
 
     async def work_off(self, scope: _Scope) -> None:
         """Claim and send until there is nothing more that may be sent; no account waits for another's places.
@@ -130,28 +132,36 @@ class _Sender:
         try:
             async for errands in _pages(self.ctx, scope):
                 async with asyncio.TaskGroup() as accounts:
-                    for account_id, mine in _by_account(errands).items():
+                    work = [
                         accounts.create_task(self._hand_out(self.ctx.gateways.places(account_id), mine))
+                        for account_id, mine in _by_account(errands).items()
+                    ]
+                if not all(task.result() for task in work):
+                    return
         except ConfigurationError as error:
             self.misfits.append(error)
 
-    async def _hand_out(self, places: Places, errands: Sequence[Errand]) -> None:
+    async def _hand_out(self, places: Places, errands: Sequence[Errand]) -> bool:
         """Send each errand of an account when there is a place for it, and hand back those for which there is none.
 
-        Those that wait long are looked at again, all together.
+        Those that wait long are looked at again, all together. Answer whether to go on.
         """
         waiting, seen_at = deque(errands), errands[0].claimed_at
-        while waiting and await self.ctx.take_place(places, waiting[0].deadline):
+        while waiting and await self.ctx.take_place(places, min(self.until, waiting[0].deadline)):
             with ExitStack() as place:
                 place.callback(places.leave)
                 if monotonic() > seen_at + LOOK_AGAIN_AFTER_S:
                     seen_at, waiting = monotonic(), await self._look_again(waiting)
                 if waiting:
                     self._set_off(waiting.popleft(), place)
-        if waiting:
-            await _hand_back(self.ctx, waiting)
-            # Nothing is claimed again for an account that has no place.
-            await self.ctx.place_free(places)
+        if not waiting:
+            return True
+        await _hand_back(self.ctx, waiting)
+        if monotonic() > self.until:
+            return False
+        # Nothing is claimed again for an account that has no place.
+        await self.ctx.place_free(places)
+        return True
 
     def _set_off(self, errand: Errand, place: ExitStack) -> None:
         """Send in a task of its own, which leaves its place however it ends."""
@@ -173,20 +183,23 @@ class _Sender:
         return deque(each for each in going_on if each.row["id"] in wanted)
 
 
-async def charge_ready(ctx: Context, merchant_id: int, heard: Heard, watch: Watch | None = None) -> None:
+async def charge_ready(
+    ctx: Context, merchant_id: int, heard: Heard, watch: Watch | None = None, *, at_most_s: float = inf
+) -> None:
     """Send every unsent attempt of the merchant whose run and gateway account allow it, and settle the answers.
 
     `heard` is told how many attempts came to which state, as it happens. Several processes may do
     this at once: each claims pages of its own, and for an account no more than it can send soon. A process that is
     told to leave claims no more, hands back what it has claimed and not begun to send, and waits for the rest.
     With a `watch` on a run its first slice is sent and judged before the rest, and strange answers end the sending.
+    Whoever comes again sends for `at_most_s`: what an account has no place for in that time is left for then.
     """
     scope = _Scope(merchant_id, watch)
     accounts = await _open_accounts(ctx, merchant_id)
     misfits: list[ConfigurationError] = []
     with ctx.shares.one(merchant_id):
         async with _settler(ctx, heard) as answers, asyncio.TaskGroup() as sending:
-            sender = _Sender(ctx, watch, answers, sending, misfits)
+            sender = _Sender(ctx, watch, answers, sending, misfits, monotonic() + at_most_s)
             if ctx.ask_first or watch is not None:
                 await sender.work_off(replace(scope, slice_only=not ctx.ask_first))
             if not ctx.ask_first and (watch is None or not watch.on_trial):

@@ -25,11 +25,11 @@ from tests.billing.services.test_pacing import HOUR_S, in_doubt, sent_states, tw
 from tests.billing.services.test_recalling import restored
 
 
-async def charge(world: World) -> Counter[AttemptState]:
+async def charge(world: World, at_most_s: float = inf) -> Counter[AttemptState]:
     """Send what is ready, but not for ever."""
     heard: Counter[AttemptState] = Counter()
     async with asyncio.timeout(60):
-        await charge_ready(world.ctx, world.merchant_id, heard.update)
+        await charge_ready(world.ctx, world.merchant_id, heard.update, at_most_s=at_most_s)
     return heard
 
 
@@ -145,6 +145,19 @@ async def test_two_processes_share_a_slice_over_two_accounts_and_none_exceeds_it
     assert set((world.bank.sales() + other.sales()).values()) == {1}
     assert await world.states(Invoice) == ["paid"] * 12
     assert await world.breaches() == []
+
+
+async def test_who_comes_again_leaves_for_then_what_a_gateway_does_not_take_in_time(world: World) -> None:
+    await world.subscribe(9)
+    await world.issue_again()
+    world = world.with_context(in_flight_max=4)
+    world.bank.default = turn_away(60)
+
+    await charge(world, at_most_s=0.05)
+
+    states = Counter(await world.states(Attempt))
+    assert states == {"unknown": len(world.bank.sent), "created": 9 - len(world.bank.sent)}
+    assert states["created"] >= 5
 
 
 async def test_a_restored_database_charges_once_through_an_account_that_stalls(world: World) -> None:
