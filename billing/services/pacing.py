@@ -32,7 +32,7 @@ class Places:
         try:
             async with leaving.cut_short(until - monotonic()), self._turn:
                 await self._free(share)
-                return not leaving and monotonic() <= until and self._taken_now()
+                return not leaving and self._taken_now()
         except TimeoutError:
             return False
 

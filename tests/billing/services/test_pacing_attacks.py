@@ -1,4 +1,4 @@
-"""Places and paces under attack: what gets no place, or too late, or an error instead is neither lost nor doubled."""
+"""Places and paces under attack: what gets no place, or an error instead, is neither lost nor doubled."""
 
 from __future__ import annotations
 
@@ -47,13 +47,6 @@ def turn_away(wait_s: float) -> Act:
 
 
 # --- places -------------------------------------------------------------------------------------
-
-
-async def test_a_free_place_is_none_for_who_asks_too_late() -> None:
-    places = Places(Bank())
-
-    assert not await places.take(two, monotonic() - 1, Leaving())
-    assert await places.take(two, inf, Leaving())
 
 
 async def test_whatever_ends_the_waiting_no_place_is_lost_or_found() -> None:
