@@ -11,6 +11,9 @@ T = TypeVar("T")
 AT_ONCE: Final = 4
 """Merchants that are worked on at once: each has a few connections to the database in its hands."""
 
+SENDING_S: Final = 300.0
+"""How long a tick sends for a merchant outside a run, since until all are done there is no other tick for anybody."""
+
 
 async def abreast(works: Iterable[Callable[[], Awaitable[T]]]) -> list[T]:
     """Do all of these, a few at once and the first ones first, and return what each came to, in their order.

@@ -104,6 +104,8 @@ def main(words: Sequence[str] | None = None) -> None:
     except CutOffError:
         _break_off("cut off while something was under way; leases take care of it")
     except (DBAPIError, ExceptionGroup) as error:
+        if refused := _first_of(error, BAD_INPUT):
+            _refuse(str(refused))
         failure = _failure_of_database(error)
         if failure is None:
             raise
@@ -126,12 +128,16 @@ def _end(reason: str, status: int) -> NoReturn:
 
 def _failure_of_database(error: Exception) -> str | None:
     """Return the first line of what the database said, unless anything else went wrong besides."""
+    failure = _first_of(error, (OperationalError, InterfaceError))
+    return None if failure is None else str(getattr(failure, "orig", failure)).partition("\n")[0]
+
+
+def _first_of(error: Exception, kinds: tuple[type[Exception], ...]) -> Exception | None:
+    """Return the error, or the first of several merchants', unless any is of another kind."""
     if isinstance(error, ExceptionGroup):
-        reasons = [_failure_of_database(each) for each in error.exceptions]
-        return reasons[0] if None not in reasons else None
-    if not isinstance(error, OperationalError | InterfaceError):
-        return None
-    return str(error.orig).partition("\n")[0]
+        found = [_first_of(each, kinds) for each in error.exceptions]
+        return found[0] if None not in found else None
+    return error if isinstance(error, kinds) else None
 
 
 def _day(on: datetime | None) -> date | None:

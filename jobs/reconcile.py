@@ -15,7 +15,7 @@ from billing.services.operating import run_operations
 from billing.services.reconciling import ask_about_doubts, doubts_left
 from billing.services.recovering import try_unsent_again
 from billing.services.refunding import give_back_surplus
-from jobs.abreast import abreast
+from jobs.abreast import SENDING_S, abreast
 from jobs.billing_run import merchants_on
 
 
@@ -61,6 +61,6 @@ async def _send_what_never_left(ctx: Context, report: ReconcileReport) -> None:
 
     async def send(merchant_id: int, moment: Moment) -> None:
         if await try_unsent_again(ctx, merchant_id, moment, None):
-            await charge_ready(ctx, merchant_id, report.attempts.update)
+            await charge_ready(ctx, merchant_id, report.attempts.update, at_most_s=SENDING_S)
 
     await abreast(partial(send, merchant["id"], moment) for merchant, moment in await merchants_on(ctx, None, None))

@@ -12,7 +12,7 @@ from billing.models import Merchant, Run, RunState, table
 from billing.services.answering import forget_answers
 from billing.services.context import Context, Moment, moments
 from billing.services.listening import forget_events
-from jobs.abreast import abreast
+from jobs.abreast import SENDING_S, abreast
 from jobs.billing_run import run_all
 from jobs.dunning_run import dun_all
 from jobs.settings import Settings
@@ -36,7 +36,7 @@ async def _work_for(ctx: Context, settings: Settings, reference: str, moment: Mo
     if must_run:
         await run_all(ctx, merchant=reference, once=True)
     if _hour(moment) >= settings.dun_hour:
-        await dun_all(ctx, merchant=reference)
+        await dun_all(ctx, merchant=reference, at_most_s=SENDING_S)
 
 
 async def _merchants(ctx: Context, settings: Settings) -> list[tuple[str, Moment, bool]]:

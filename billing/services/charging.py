@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, ExitStack
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from math import inf
 from time import monotonic
 from typing import Any
 
@@ -121,6 +122,7 @@ class _Sender:
     answers: Gathering[News]
     sending: asyncio.TaskGroup
     misfits: list[ConfigurationError]
+    until: float
 
     async def work_off(self, scope: _Scope) -> None:
         """Claim and send until there is nothing more that may be sent; no account waits for another's places.
@@ -130,28 +132,36 @@ class _Sender:
         try:
             async for errands in _pages(self.ctx, scope):
                 async with asyncio.TaskGroup() as accounts:
-                    for account_id, mine in _by_account(errands).items():
+                    work = [
                         accounts.create_task(self._hand_out(self.ctx.gateways.places(account_id), mine))
+                        for account_id, mine in _by_account(errands).items()
+                    ]
+                if not all(task.result() for task in work):
+                    return
         except ConfigurationError as error:
             self.misfits.append(error)
 
-    async def _hand_out(self, places: Places, errands: Sequence[Errand]) -> None:
+    async def _hand_out(self, places: Places, errands: Sequence[Errand]) -> bool:
         """Send each errand of an account when there is a place for it, and hand back those for which there is none.
 
-        Those that wait long are looked at again, all together.
+        Those that wait long are looked at again, all together. Answer whether to go on.
         """
         waiting, seen_at = deque(errands), errands[0].claimed_at
-        while waiting and await self.ctx.take_place(places, waiting[0].deadline):
+        while waiting and await self.ctx.take_place(places, min(self.until, waiting[0].deadline)):
             with ExitStack() as place:
                 place.callback(places.leave)
                 if monotonic() > seen_at + LOOK_AGAIN_AFTER_S:
                     seen_at, waiting = monotonic(), await self._look_again(waiting)
                 if waiting:
                     self._set_off(waiting.popleft(), place)
-        if waiting:
-            await _hand_back(self.ctx, waiting)
-            # Nothing is claimed again for an account that has no place.
-            await self.ctx.place_free(places)
+        if not waiting:
+            return True
+        await _hand_back(self.ctx, waiting)
+        if monotonic() > self.until:
+            return False
+        # Nothing is claimed again for an account that has no place.
+        await self.ctx.place_free(places)
+        return True
 
     def _set_off(self, errand: Errand, place: ExitStack) -> None:
         """Send in a task of its own, which leaves its place however it ends."""
@@ -160,31 +170,36 @@ class _Sender:
         task.add_done_callback(lambda _: leave())
 
     async def _look_again(self, waiting: Iterable[Errand]) -> deque[Errand]:
-        """Return those that are still wanted.
+        """Return those that are still wanted; what is of a run that was held back meanwhile waits with it.
 
         Of one whose claim is over nothing is said: others may have repeated its request, and it may be booked.
         """
-        wanted = await _still_wanted(self.ctx, waiting)
-        for errand in [each for each in waiting if each.row["id"] not in wanted]:
+        wanted, held_back = await _still_wanted(self.ctx, waiting), await _held_back(self.ctx, waiting)
+        await _hand_back(self.ctx, [each for each in waiting if each.row["id"] in held_back])
+        going_on = [each for each in waiting if each.row["id"] not in held_back]
+        for errand in [each for each in going_on if each.row["id"] not in wanted]:
             if monotonic() <= errand.deadline:
                 self.answers.put(News(errand.row["id"], NotSent(_OVERTAKEN), errand.row["asks"]))
-        return deque(each for each in waiting if each.row["id"] in wanted)
+        return deque(each for each in going_on if each.row["id"] in wanted)
 
 
-async def charge_ready(ctx: Context, merchant_id: int, heard: Heard, watch: Watch | None = None) -> None:
+async def charge_ready(
+    ctx: Context, merchant_id: int, heard: Heard, watch: Watch | None = None, *, at_most_s: float = inf
+) -> None:
     """Send every unsent attempt of the merchant whose run and gateway account allow it, and settle the answers.
 
     `heard` is told how many attempts came to which state, as it happens. Several processes may do
     this at once: each claims pages of its own, and for an account no more than it can send soon. A process that is
     told to leave claims no more, hands back what it has claimed and not begun to send, and waits for the rest.
     With a `watch` on a run its first slice is sent and judged before the rest, and strange answers end the sending.
+    Whoever comes again sends for `at_most_s`: what an account has no place for in that time is left for then.
     """
     scope = _Scope(merchant_id, watch)
     accounts = await _open_accounts(ctx, merchant_id)
     misfits: list[ConfigurationError] = []
     with ctx.shares.one(merchant_id):
         async with _settler(ctx, heard) as answers, asyncio.TaskGroup() as sending:
-            sender = _Sender(ctx, watch, answers, sending, misfits)
+            sender = _Sender(ctx, watch, answers, sending, misfits, monotonic() + at_most_s)
             if ctx.ask_first or watch is not None:
                 await sender.work_off(replace(scope, slice_only=not ctx.ask_first))
             if not ctx.ask_first and (watch is None or not watch.on_trial):
@@ -234,11 +249,11 @@ async def _claims(ctx: Context, scope: _Scope) -> AsyncIterator[list[Errand]]:
     """
     more, last = True, 0
     while more and not ctx.leaving:
-        errands = await _claim(ctx, replace(scope, after_id=last))
+        errands, claimed_to = await _claim(ctx, replace(scope, after_id=last))
         yield errands
-        begins_again = last and not errands
-        last = errands[-1].row["id"] if errands and scope.account_id is not None else 0
-        more = begins_again or await _may_go_on(ctx, scope, bool(errands))
+        begins_again = last and not claimed_to
+        last = claimed_to if scope.account_id is not None else 0
+        more = begins_again or await _may_go_on(ctx, scope, claimed_to > 0)
 
 
 async def _may_go_on(ctx: Context, scope: _Scope, claimed: bool) -> bool:
@@ -276,6 +291,8 @@ async def _hand_back(ctx: Context, errands: Iterable[Errand]) -> None:
     claims: defaultdict[int, list[int]] = defaultdict(list)
     for errand in errands:
         claims[errand.row["asks"]].append(errand.row["id"])
+    if not claims:
+        return
     held = (_attempt.c.state == AttemptState.SENT) & (_attempt.c.lease_until > after_s())
     waits = {"state": AttemptState.CREATED, "sent_at": None, "lease_until": None, "repeat_until": None}
     async with ctx.store.write() as session:
@@ -314,6 +331,15 @@ async def _still_wanted(ctx: Context, errands: Iterable[Errand]) -> set[int]:
     query = query.where(_invoice.c.state == InvoiceState.OPEN, _account.c.state == AccountState.OPEN)
     async with ctx.store.read() as session:
         return set((await session.execute(query)).scalars())
+
+
+async def _held_back(ctx: Context, errands: Iterable[Errand]) -> set[int]:
+    """Return whose run was paused or aborted while they waited for a place."""
+    query = select(_attempt.c.id).join(_run, _run.c.id == _attempt.c.run_id)
+    query = query.where(among(_attempt.c.id, (each.row["id"] for each in errands)))
+    async with ctx.store.read() as session:
+        found = await session.execute(query.where(_run.c.state.in_((RunState.PAUSED, RunState.ABORTED))))
+        return set(found.scalars())
 
 
 async def _outcome_of(ctx: Context, errand: Errand) -> Outcome:
@@ -371,8 +397,11 @@ def _settler(ctx: Context, heard: Heard) -> AbstractAsyncContextManager[Gatherin
     return in_groups(settle_group, GROUP)
 
 
-async def _claim(ctx: Context, scope: _Scope) -> list[Errand]:
-    """Take a page of unsent attempts for ourselves, and look at each for the last time before it leaves."""
+async def _claim(ctx: Context, scope: _Scope) -> tuple[list[Errand], int]:
+    """Take a page of unsent attempts for ourselves, and look at each for the last time before it leaves.
+
+    Return the last id of the page as well, 0 for an empty one: all of it may turn out to be owed no more.
+    """
     claimed_at = monotonic()
     async with ctx.store.write() as session:
         ids = await _take(ctx, session, scope)
@@ -384,7 +413,8 @@ async def _claim(ctx: Context, scope: _Scope) -> list[Errand]:
             _check_lease(ctx, gateway)
             mine = [row["id"] for row in wanted if row["gateway_account_id"] == account_id]
             await limit_repeats(ctx, session, mine, gateway.abilities.asking)
-    return [_errand(ctx, row, gateways[row["gateway_account_id"]], claimed_at) for row in wanted]
+    errands = [_errand(ctx, row, gateways[row["gateway_account_id"]], claimed_at) for row in wanted]
+    return errands, max(ids, default=0)
 
 
 async def limit_repeats(ctx: Context, session: AsyncSession, ids: list[int], asking: Asking) -> None:

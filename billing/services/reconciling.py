@@ -37,9 +37,12 @@ async def ask_about_doubts(ctx: Context) -> Counter[AttemptState]:
         questions = await _claim(ctx, _is_due() & _attempt.c.gateway_account_id.not_in(full))
         if not questions:
             break
-        for asked, unasked in await asyncio.gather(*(_ask_all(ctx, mine) for mine in _by_account(questions))):
-            found += asked
-            full.update(doubt.row["gateway_account_id"] for doubt in unasked)
+        work = (_ask_all(ctx, mine) for mine in _by_account(questions))
+        for done in await asyncio.gather(*work, return_exceptions=True):
+            if isinstance(done, BaseException):
+                raise done
+            found += done[0]
+            full.update(doubt.row["gateway_account_id"] for doubt in done[1])
     return found
 
 
@@ -110,13 +113,17 @@ async def _ask_all(ctx: Context, doubts: Sequence[_Doubt]) -> tuple[Counter[Atte
         asking.append(asyncio.create_task(_ask(ctx, doubt)))
         asking[-1].add_done_callback(lambda _: places.leave())
     unasked = doubts[len(asking) :]
-    if unasked:
-        await _hand_back(ctx, unasked)
-    return await settle(ctx, await asyncio.gather(*asking)), unasked
+    handing_back = asyncio.create_task(_hand_back(ctx, unasked))
+    found = await settle(ctx, await asyncio.gather(*asking))
+    # Only now may it fail: what was asked is answered all the same.
+    await handing_back
+    return found, unasked
 
 
 async def _hand_back(ctx: Context, doubts: Sequence[_Doubt]) -> None:
     """Let what was not asked be asked about again, while our claim on it lasts."""
+    if not doubts:
+        return
     claims = [(doubt.row["id"], doubt.row["asks"] + 1) for doubt in doubts]
     ours = tuple_(_attempt.c.id, _attempt.c.asks).in_(claims) & (_attempt.c.lease_until > after_s())
     unspent = {"asks": _attempt.c.asks - 1, "ask_at": after_s(), "lease_until": None}

@@ -9,7 +9,7 @@ import pytest
 
 import migrations
 from tests.conftest import Databases
-from tests.jobs.conftest import HEADER, ROW, Shell, setup_text
+from tests.jobs.conftest import HEADER, ROW, Shell, row, setup_text
 from tests.scenarios.stage import SECRET
 
 # --- settings ------------------------------------------------------------------
@@ -82,6 +82,17 @@ def test_a_database_without_our_tables_wants_to_be_migrated_first(
         assert list(tmp_path.glob("*.db")) == []
         assert bare("migrate", "--json").json == {"revision": migrations.head()}
         assert bare("run", "--json").status == 0
+
+
+def test_a_setting_that_fits_no_merchant_is_one_line_for_all_of_them(lite: Shell) -> None:
+    people = lite.set_up().with_name("people.csv")
+    assert lite.enrol(row(1)).status == 0
+    ring = lite.write("ring.toml", setup_text({"endpoint": "http://127.0.0.1:9/x"}).replace("gym", "ring"))
+    assert lite("setup", ring).status == 0
+    assert lite("import", people, "--merchant", "ring").status == 0
+    lite.set(LEASE_S="20")
+
+    assert "TURNUS_LEASE_S: 20 s are too short" in lite("run", "--on", "2060-01-31", "--json").refusal
 
 
 # --- words ---------------------------------------------------------------------

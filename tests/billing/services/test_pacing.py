@@ -164,9 +164,9 @@ async def test_an_account_that_stalls_does_not_hold_up_another(world: World) -> 
 
 
 async def test_an_account_that_stalls_in_the_first_slice_holds_up_only_its_own_part_of_it(world: World) -> None:
-    await world.change_merchant(brakes={"slice_charges": 8})
     world = world.with_context(in_flight_max=8)
     other = await with_two_accounts(world, 5, 5)
+    await world.change_merchant(brakes={"slice_charges": 8})
     world.bank.abilities = replace(world.bank.abilities, in_flight_max=1)
     gate = asyncio.Event()
     world.bank.default = wait_for(gate)
