@@ -6,7 +6,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision: str = "look_things_up"
-down_revision: str | None = "find_failed_mails"
+down_revision: str | None = "list_deliveries"
 branch_labels: None = None
 depends_on: None = None
 

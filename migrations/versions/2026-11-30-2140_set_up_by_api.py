@@ -6,7 +6,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision: str = "set_up_by_api"
-down_revision: str | None = "list_deliveries"
+down_revision: str | None = "look_things_up"
 branch_labels: None = None
 depends_on: None = None
 
