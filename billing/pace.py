@@ -73,7 +73,10 @@ class Pace:
         self._under_way -= 1
 
     def _slow_down(self, left_at: float, now: float, wait_s: float | None) -> None:
-        """Cut once for all that was under way together: what left before the last cut says nothing about it."""
+        """Cut once for all that was under way together: what left before the last cut says nothing about it.
+
+        The pause is our own where the gateway asks for less, or it would be met at once with what it just refused.
+        """
         pause_s = 0.0
         if left_at >= self._cut_at:
             pause_s = _PAUSE_S * 2 ** min(self._cuts, _PAUSE_DOUBLINGS)
@@ -81,7 +84,7 @@ class Pace:
             if self.per_second is not None and self.per_second_max is not None:
                 self.per_second = max(self.per_second / 2, self.per_second_max * _SLOWEST)
             self._cut_at, self._good, self._cuts = now, 0, self._cuts + 1
-        self._opens_at = max(self._opens_at, now + (pause_s if wait_s is None else min(wait_s, WAIT_S_MAX)))
+        self._opens_at = max(self._opens_at, now + max(pause_s, min(wait_s or 0.0, WAIT_S_MAX)))
 
     def _speed_up(self) -> None:
         """Make room for one more after as many good answers as there was room for."""

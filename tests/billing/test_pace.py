@@ -113,6 +113,12 @@ def test_no_gateway_keeps_us_waiting_for_hours() -> None:
     assert pace.opens_in_s(0.0) == WAIT_S_MAX
 
 
+def test_a_gateway_that_refuses_and_asks_for_no_pause_gets_one_all_the_same() -> None:
+    pace = Pace(8)
+    cut(pace, 8, 10.0, wait_s=0.0)
+    assert pace.opens_in_s(10.0) == 0.25
+
+
 def test_a_gateway_that_does_not_say_how_long_is_left_alone_longer_each_time_and_never_long() -> None:
     pace, pauses = Pace(8), []
     for now in range(0, 2000, 100):
