@@ -19,7 +19,7 @@ from billing.services.charging import LOOK_AGAIN_AFTER_S, charge_ready
 from billing.services.leaving import Leaving
 from billing.services.pacing import Places
 from billing.services.reconciling import ask_about_doubts
-from billing.services.running import abort, pause
+from billing.services.running import abort_within, pause_within
 from tests.billing.services.support import Act, Bank, World, lose_after, not_sent, tell_again, wait_for
 from tests.billing.services.test_pacing import HOUR_S, in_doubt, sent_states, two, until_states, with_two_accounts
 from tests.billing.services.test_recalling import restored
@@ -89,7 +89,7 @@ async def test_a_page_of_what_nobody_owes_any_more_does_not_end_the_sending(worl
     assert await world.states(Attempt) == ["withdrawn", "approved", "approved", "approved"]
 
 
-@pytest.mark.parametrize("word", [pause, abort])
+@pytest.mark.parametrize("word", [pause_within, abort_within])
 async def test_who_holds_a_run_back_holds_back_what_it_has_waiting_for_a_place(world: World, word: Any) -> None:
     await world.subscribe(5)
     world = world.with_context(in_flight_max=1)
@@ -98,14 +98,14 @@ async def test_who_holds_a_run_back_holds_back_what_it_has_waiting_for_a_place(w
     night = asyncio.create_task(world.run())
     await until_states(world, {"sent": 2, "created": 3})
 
-    await word(world.ctx, 1, "by hand")
+    await world.say(word, 1, "by hand")
     paused_at = monotonic()
     await world.until(lambda: monotonic() > paused_at + LOOK_AGAIN_AFTER_S)
     gate.set()
     await night
 
     assert len(world.bank.sent) == 1
-    expected = {pause: "created", abort: "withdrawn"}[word]
+    expected = {pause_within: "created", abort_within: "withdrawn"}[word]
     assert await world.states(Attempt) == ["approved"] + [expected] * 4
     assert await world.breaches() == []
 
