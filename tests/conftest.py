@@ -9,6 +9,7 @@ import secrets
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import count
@@ -88,11 +89,17 @@ def _server(address: str) -> Iterator[Server]:
         yield Server(url, connection, f"turnus_test_{secrets.token_hex(4)}", count())
 
 
+def _migrate(address: str) -> None:
+    """Bring a database to our schema, also for a fixture that runs in a loop already: in a thread of its own."""
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(asyncio.run, migrations.upgrade(address)).result()
+
+
 @pytest.fixture(scope="session")
 def migrated_postgresql(postgresql: Server) -> Iterator[str]:
     """The name of a database with our tables, to copy from."""
     with postgresql.database() as address:
-        asyncio.run(migrations.upgrade(address))
+        _migrate(address)
         yield str(make_url(address).database)
 
 
@@ -100,7 +107,7 @@ def migrated_postgresql(postgresql: Server) -> Iterator[str]:
 def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A database file with our tables, to copy from."""
     path = tmp_path_factory.mktemp("template") / "turnus.db"
-    asyncio.run(migrations.upgrade(_sqlite(path)))
+    _migrate(_sqlite(path))
     return path
 
 
