@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -172,6 +173,9 @@ class _Eye:
         begun = perf_counter()
         answer = await self.browser.get(look.url, headers=dict(look.headers))
         took_ms = (perf_counter() - begun) * 1000
+        if answer.status_code == httpx.codes.TOO_MANY_REQUESTS:
+            await asyncio.sleep(float(answer.headers["Retry-After"]))  # the key's bucket is empty, and is being filled
+            return await self._ask(look)
         if answer.status_code != httpx.codes.OK:
             raise RuntimeError(f"{look.url} was answered {answer.status_code}")
         return took_ms, answer.content
