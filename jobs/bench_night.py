@@ -148,6 +148,7 @@ async def _shared(url: str, gateway: SandboxGateway, night: Night, count: int, a
         database_ms = (family_cpu_s(server) - database_s) * each
         more = {
             "rate/s": night.subscriptions / seconds,
+            "statements/subscription": sum(one.statements for one in done) / night.subscriptions,
             "engine cpu ms": engine_ms,
             "database cpu ms": database_ms,
             "sandbox cpu ms": (cpu_s(gateway.process_id) - sandbox_s) * each,

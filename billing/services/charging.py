@@ -64,7 +64,7 @@ _customer, _profile, _invoice, _allocation = table(Customer), table(Profile), ta
 LOOK_AGAIN_AFTER_S = 1.0
 _OVERTAKEN = "while it waited it was paid, or its account was stopped"
 # Outcomes are gathered this long, so that settling is one transaction for many of them.
-GROUP = Group(wait_s=0.02, size_max=250)
+GROUP = Group(wait_s=0.02, size_max=250, wait_s_max=0.5)
 # A run's first slice is answered before anything else is sent; this is how often that is looked at.
 SLICE_LOOK_S = 0.05
 NO_RUN = 0

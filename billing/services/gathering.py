@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from time import monotonic
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -13,10 +14,19 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """How long the first of a group waits for others at most, and how many a group can be."""
+    """How long the first of a group waits for others at most, and how many a group can be.
+
+    Where doing a group takes longer than that, the next is waited for as long, up to `wait_s_max`: on a machine with
+    too much to do, groups become larger and fewer by themselves.
+    """
 
     wait_s: float
     size_max: int
+    wait_s_max: float = 0.0
+
+    def after(self, took_s: float) -> float:
+        """Return how long to wait for others after a group that took so long."""
+        return max(self.wait_s, min(took_s, self.wait_s_max))
 
 
 class _End:
@@ -40,12 +50,12 @@ class Gathering(Generic[T]):
         """Say that nothing more will come."""
         self._queue.put_nowait(_END)
 
-    async def next(self, group: Group) -> tuple[list[T], bool]:
+    async def next(self, wait_s: float, size_max: int) -> tuple[list[T], bool]:
         """Return the next group, and whether there will be another."""
         found = [await self._queue.get()]
         with suppress(TimeoutError):
-            async with asyncio.timeout(group.wait_s):
-                while found[-1] is not _END and len(found) < group.size_max:
+            async with asyncio.timeout(wait_s):
+                while found[-1] is not _END and len(found) < size_max:
                     found.append(await self._queue.get())
         return [one for one in found if not isinstance(one, _End)], found[-1] is not _END
 
@@ -63,8 +73,10 @@ async def in_groups(do: Callable[[list[T]], Awaitable[None]], group: Group) -> A
 
 
 async def _work(gathering: Gathering[T], do: Callable[[list[T]], Awaitable[None]], group: Group) -> None:
-    more = True
+    more, took_s = True, 0.0
     while more:
-        found, more = await gathering.next(group)
+        found, more = await gathering.next(group.after(took_s), group.size_max)
+        begun = monotonic()
         if found:
             await do(found)
+        took_s = monotonic() - begun
