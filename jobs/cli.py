@@ -426,7 +426,9 @@ def bench(
     in_flight: Annotated[int, typer.Option("--in-flight", min=1, max=5000)] = 250,
     latency_ms: Annotated[int, typer.Option("--latency-ms", min=1, help="Of the simulated gateways.")] = 200,
     mails: Annotated[int, typer.Option("--mails", min=0, help="How many of a night's mails are delivered.")] = 1_000,
-    shared: Annotated[int, typer.Option("--shared", min=1, help="Subscriptions that several processes share.")] = 20_000,
+    shared: Annotated[
+        int, typer.Option("--shared", min=1, help="Subscriptions that several processes share.")
+    ] = 20_000,
     only: Annotated[list[str] | None, typer.Option("--only", help=", ".join(bench_job.PARTS))] = None,
     as_json: Json = False,
 ) -> None:

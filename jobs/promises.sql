@@ -105,6 +105,10 @@ WHERE c.minor <> COALESCE(o.minor, 0);
 SELECT 'inv_' || CAST(i.id AS VARCHAR(20)) AS id FROM invoice i
 WHERE NOT EXISTS (SELECT 1 FROM posting p WHERE p.invoice_id = i.id AND p.account = 'receivable');
 
+-- promise 7: a posting without an invoice is nobody's
+SELECT p.group_key AS id FROM posting p LEFT JOIN customer c ON c.id = p.customer_id AND c.merchant_id = p.merchant_id
+WHERE p.invoice_id IS NULL AND c.id IS NULL;
+
 -- promise 8: credentials or a profile are not sealed
 SELECT 'acc_' || CAST(id AS VARCHAR(20)) AS id FROM gateway_account WHERE sealed_credentials LIKE '{%'
 UNION ALL SELECT 'pro_' || CAST(id AS VARCHAR(20)) AS id FROM profile WHERE LENGTH(sealed_reference) < 40;

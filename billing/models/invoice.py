@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from datetime import date, datetime
 
-from sqlalchemy import BigInteger, Index, UniqueConstraint, text
+from sqlalchemy import BigInteger, ForeignKeyConstraint, Index, UniqueConstraint, text
 from sqlmodel import Field
 
 from billing.dunning import StepKind
 from billing.invoices import InvoiceState
 from billing.ledger import Account
-from billing.models.base import Row, identity, instant, minor, one_of, refers, rule, word
+from billing.models.base import BigId, Row, identity, instant, minor, one_of, refers, rule, word
 
 # SQLite sees that one of several conditions is met, but not that a word is in a list.
 _RARE = text("state = 'draft' OR state = 'void' OR state = 'uncollectible'")
@@ -46,11 +46,13 @@ class Invoice(Row, table=True):
         Index("ix_invoice_run_id", "run_id"),
         Index("ix_invoice_day", "merchant_id", "issued_on", "id"),
         Index("ix_invoice_rare", "merchant_id", "state", "id", postgresql_where=_RARE, sqlite_where=_RARE),
+        # Unique by the id alone; what the postings refer to, and how a customer's invoices are found.
+        Index("uq_invoice_owner", "customer_id", "merchant_id", "id", unique=True),
     )
 
     id: int = identity()
     merchant_id: int = refers("merchant.id")
-    customer_id: int = refers("customer.id", index=True)
+    customer_id: int = refers("customer.id")
     subscription_id: int | None = refers("subscription.id", nullable=True)
     run_id: int | None = refers("run.id", nullable=True)
     kind: str = Field(default="period", max_length=20)
@@ -96,10 +98,14 @@ _OF_ATTEMPT = text("attempt_id IS NOT NULL")
 class Posting(Row, table=True):
     """One line of the ledger; never changed, and balanced within its group.
 
-    The primary key is what keeps the same news from being posted twice.
+    The primary key is what keeps the same news from being posted twice. One for an invoice names the invoice's own
+    customer and merchant: that is one reference of three columns, since each costs a look-up for every row.
     """
 
     __table_args__ = (
+        ForeignKeyConstraint(
+            ["customer_id", "merchant_id", "invoice_id"], ["invoice.customer_id", "invoice.merchant_id", "invoice.id"]
+        ),
         rule("not_zero", "amount_minor <> 0"),
         one_of("account", Account),
         Index("ix_posting_invoice", "invoice_id", "account"),
@@ -109,9 +115,9 @@ class Posting(Row, table=True):
 
     group_key: str = Field(primary_key=True, max_length=120)
     position: int = Field(primary_key=True)
-    merchant_id: int = refers("merchant.id")
-    customer_id: int = refers("customer.id")
-    invoice_id: int | None = refers("invoice.id", nullable=True)
+    merchant_id: int = Field(sa_type=BigId)
+    customer_id: int = Field(sa_type=BigId)
+    invoice_id: int | None = Field(default=None, sa_type=BigId)
     attempt_id: int | None = refers("attempt.id", nullable=True)
     account: Account = word()
     amount_minor: int = minor()

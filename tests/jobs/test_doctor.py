@@ -36,8 +36,8 @@ def post(*lines: tuple[str, int], **about: int) -> Provocation:
     async def break_it(world: World) -> None:
         async with world.store.write() as session:
             for place, (account, minor) in enumerate(lines):
-                values: dict[str, Any] = {"group_key": "by hand", "position": place, "account": account} | about
-                values |= {"merchant_id": 1, "customer_id": 1, "booked_on": TODAY, "posted_at": START}
+                values: dict[str, Any] = {"group_key": "by hand", "position": place, "account": account}
+                values |= {"merchant_id": 1, "customer_id": 1, "booked_on": TODAY, "posted_at": START} | about
                 session.add(Posting(**values, amount_minor=minor, currency="EUR"))
 
     return break_it
@@ -106,6 +106,7 @@ PROVOCATIONS: dict[str, tuple[Provocation, str]] = {
         "cus_2",
     ),
     "an invoice is not in the ledger": (sql("DELETE FROM posting WHERE invoice_id = 2"), "inv_2"),
+    "a posting without an invoice is nobody's": (post(("gateway", 1), ("gateway", -1), customer_id=99), "by hand"),
     "credentials or a profile are not sealed": (
         sql('UPDATE gateway_account SET sealed_credentials = \'{"password": "sesame"}\''),
         "acc_1",

@@ -122,10 +122,15 @@ def _named(kind: type[Kind]) -> dict[str, tuple[Table, Kind]]:
 CHECKS = _named(CheckConstraint)
 WORDS = sorted(name for name in CHECKS if name.endswith("_known"))
 REFERENCES = _named(ForeignKeyConstraint)
+# An index that holds the whole primary key promises nothing of its own: it is what others refer to.
 UNIQUES: dict[str, tuple[Table, Unique]] = (
     _named(UniqueConstraint)
     | _named(PrimaryKeyConstraint)
-    | {name: (table, index) for name, (table, index) in _named(Index).items() if index.unique}
+    | {
+        name: (table, index)
+        for name, (table, index) in _named(Index).items()
+        if index.unique and not set(table.primary_key.columns) <= set(index.columns)
+    }
 )
 
 
@@ -211,6 +216,14 @@ def test_a_reference_to_nothing_is_refused(world: World, name: str) -> None:
     row = world.another(table, **dict.fromkeys(key.column_keys, 999_999), **BESIDES.get(name, {}))
 
     forbids(world, name, table, row, "FOREIGN KEY constraint failed")
+
+
+@pytest.mark.parametrize("column", ["customer_id", "merchant_id"])
+def test_a_posting_belongs_to_whom_its_invoice_belongs_to(world: World, column: str) -> None:
+    name = "fk_posting_customer_id_merchant_id_invoice_id"
+    table, _ = REFERENCES[name]
+
+    forbids(world, name, table, world.another(table, **{column: 999_999}), "FOREIGN KEY constraint failed")
 
 
 def test_every_rule_has_a_row_that_breaks_it() -> None:
