@@ -207,6 +207,7 @@ async def charge_ready(
         async with _settler(ctx, heard) as answers, asyncio.TaskGroup() as sending:
             sender = _Sender(ctx, watch, answers, sending, misfits, monotonic() + at_most_s)
             if watch is not None:
+                watch.begin(ctx, accounts)
                 await sender.work_off(replace(scope, slice_only=True))
             if watch is None or not watch.on_trial:
                 async with asyncio.TaskGroup() as working:
