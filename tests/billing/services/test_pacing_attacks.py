@@ -19,6 +19,7 @@ from billing.services.charging import LOOK_AGAIN_AFTER_S, charge_ready
 from billing.services.leaving import Leaving
 from billing.services.operating import run_operations
 from billing.services.pacing import Places
+from billing.services.recalling import TRIES_AHEAD
 from billing.services.reconciling import ask_about_doubts
 from billing.services.refunding import Payment, owe_back
 from billing.services.running import abort_within, pause_within
@@ -362,6 +363,56 @@ async def test_a_restored_run_that_is_held_back_sends_nothing_more_through_any_a
     assert len(world.bank.sent) == len(other.sent) == 1
     expected = {pause_within: "created", abort_within: "withdrawn"}[word]
     assert Counter(await world.states(Attempt)) == {"approved": 2, expected: 6}
+    assert await world.breaches() == []
+
+
+async def test_a_restored_database_asks_an_account_no_more_at_once_than_it_takes(world: World) -> None:
+    await world.subscribe(4)
+    await world.issue_again()
+    world = restored(world)
+    world.bank.abilities = replace(world.bank.abilities, in_flight_max=3)
+    world.bank.answers_held = asyncio.Event()
+    night = asyncio.create_task(charge(world))
+
+    await world.until(lambda: len(world.bank.asked) == 3)
+    await world.states(Attempt)
+    assert len(world.bank.asked) == 3
+
+    world.bank.answers_held.set()
+    await night
+    assert len(world.bank.asked) == 4 * TRIES_AHEAD
+    assert await world.states(Invoice) == ["paid"] * 4
+    assert set(world.bank.sales().values()) == {1}
+
+
+@pytest.mark.parametrize("ends", ["the time", "the process"])
+async def test_what_a_restored_database_got_no_place_to_ask_about_is_not_charged_until_it_is_asked(
+    world: World, ends: str
+) -> None:
+    """What it would have heard of is booked already."""
+    await world.subscribe(2)
+    await world.issue_again()
+    for row in await world.rows(Attempt):
+        world.bank.book(row["key"][:-1] + "2", PRICE)
+    asking = restored(world).with_context(in_flight_max=1, leaving=Leaving(), lease_s=1)
+    world.bank.abilities = replace(world.bank.abilities, timeout_s=0.5)
+    async with world.store.read() as session:
+        await world.ctx.gateways.of(session, [1])
+    assert await asking.ctx.take_place(world.ctx.gateways.asking(1), inf)
+    night = asyncio.create_task(charge(asking))
+    if ends == "the process":
+        asking.ctx.leaving.tell()
+    await night
+
+    assert (world.bank.asked, world.bank.sent) == ([], [])
+    assert await world.states(Attempt) == ["created", "created"]
+    assert await world.tasks() == ([("restored", "acc_1")] if ends == "the time" else [])
+
+    world.ctx.gateways.asking(1).leave()
+    await charge(restored(world))
+    assert world.bank.sent == []
+    assert await world.states(Invoice) == ["paid", "paid"]
+    assert set(world.bank.sales().values()) == {1}
     assert await world.breaches() == []
 
 
