@@ -127,11 +127,7 @@ async def recall_owed(ctx: Context, link_id: int) -> bool:
         return True
     async with ctx.store.read() as session:
         invoice_id = (await session.execute(select(_link.c.invoice_id).where(_link.c.id == link_id))).scalar()
-    return invoice_id is None or await _is_unknown(ctx, invoice_id)
-
-
-async def _is_unknown(ctx: Context, invoice_id: int) -> bool:
-    return await recall(ctx, [invoice_id], asking_only=True, wait_s=PERSON_WAITS_S) == [invoice_id]
+    return invoice_id is None or await recall(ctx, [invoice_id], asking_only=True) == [invoice_id]
 
 
 def too_early(ctx: Context, asking: Asking, *, is_clear: bool) -> NotSent | None:

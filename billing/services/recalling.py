@@ -73,15 +73,13 @@ WHERE COALESCE(pg_sequence_last_value(name), 0) < :first
 """
 
 
-async def recall(
-    ctx: Context, invoice_ids: Collection[int], *, asking_only: bool = False, wait_s: float | None = None
-) -> list[int]:
+async def recall(ctx: Context, invoice_ids: Collection[int], *, asking_only: bool = False) -> list[int]:
     """Take in what the gateways know of these open invoices, and return those of which they know nothing.
 
     What cannot be asked about now is not returned, so that it waits; with `asking_only` it is no person's task,
     since nothing is charged and nobody is reminded. An account is asked as much at once as it takes, in places of its
     own for questions: a customer may have paid at any account, so one whose charges stall would hold up all the others.
-    What gets no place within `wait_s`, or as long as a claim lasts, is not known.
+    What gets no place for as long as a claim lasts is not known.
     """
     rows = await _standing(ctx, invoice_ids)
     if not rows:
@@ -92,7 +90,7 @@ async def recall(
         times = await moments(ctx, session, merchants)
     asked = [row for row in rows if asking_only or not row["had_link"] or not _cannot_ask(accounts[row["merchant_id"]])]
     await _leave_to_a_person(ctx, [row for row in rows if row not in asked], accounts, times)
-    until = monotonic() + (ctx.lease_s if wait_s is None else wait_s)
+    until = monotonic() + ctx.lease_s
     found = await asyncio.gather(*(_remember(ctx, row, accounts[row["merchant_id"]], until) for row in asked))
     for row, memory in zip(asked, found, strict=True):
         if memory is not None:
