@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
+
+# Where fewer than one in twenty come through, a gateway is not busy but down.
+_TURNED_AWAY_PERCENT: Final = 95
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,19 +31,38 @@ class Brakes:
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """How the charges through one account went; `failed` says nothing of customers: refused, not sent, in doubt."""
+    """How the charges through one account went; `failed` says nothing of customers: refused, not sent, in doubt.
+
+    `turned_away` are those in doubt that the gateway was only too busy for.
+    """
 
     charged: int = 0
     declined: int = 0
     failed: int = 0
+    turned_away: int = 0
 
     @property
     def answered(self) -> int:
         """How many charges have come to anything."""
+        return self.let_in + self.turned_away
+
+    @property
+    def let_in(self) -> int:
+        """How many of them say how charges go."""
         return self.charged + self.declined + self.failed
 
+    def less_turned_away(self, count: int) -> Tally:
+        """Return the same, where up to so many of the failed were turned away."""
+        away = min(count, self.failed)
+        return replace(self, failed=self.failed - away, turned_away=self.turned_away + away)
+
     def __add__(self, other: Tally) -> Tally:
-        return Tally(self.charged + other.charged, self.declined + other.declined, self.failed + other.failed)
+        return Tally(
+            self.charged + other.charged,
+            self.declined + other.declined,
+            self.failed + other.failed,
+            self.turned_away + other.turned_away,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,11 +110,16 @@ def why_stop(brakes: Brakes, tallies: Mapping[str, Tally]) -> str:
 
 
 def _rate(brakes: Brakes, name: str, tally: Tally) -> str:
-    answered = tally.answered
+    """Judge what was let in; of what was turned away, only whether that was nearly everything."""
+    answered, let_in, away = tally.answered, tally.let_in, tally.turned_away
     if answered < brakes.least_charges:
         return ""
-    if brakes.failed_percent and tally.failed * 100 > answered * brakes.failed_percent:
-        return f"{name}: {tally.failed} of {answered} charges failed technically"
-    if brakes.declined_percent and tally.declined * 100 > answered * brakes.declined_percent:
-        return f"{name}: {tally.declined} of {answered} charges were declined"
+    if brakes.failed_percent and away * 100 > answered * _TURNED_AWAY_PERCENT:
+        return f"{name}: {away} of {answered} charges were turned away by a gateway that is too busy"
+    if let_in < brakes.least_charges:
+        return ""
+    if brakes.failed_percent and tally.failed * 100 > let_in * brakes.failed_percent:
+        return f"{name}: {tally.failed} of {let_in} charges failed technically"
+    if brakes.declined_percent and tally.declined * 100 > let_in * brakes.declined_percent:
+        return f"{name}: {tally.declined} of {let_in} charges were declined"
     return ""

@@ -26,6 +26,7 @@ class Sign(Enum):
 
     FINE = auto()
     BUSY = auto()
+    LATE = auto()
     NOTHING = auto()
 
 
@@ -33,13 +34,15 @@ class Sign(Enum):
 class Pace:
     """How many requests of an account may be under way now (`in_flight`), and when the next of them may leave.
 
-    `per_second_max` is for a gateway that limits how many come in a second, None for one that does not.
+    `per_second_max` is for a gateway that limits how many come in a second, None for one that does not. How often the
+    gateway said that it is too busy is counted (`turned_away`); what it says nothing to in time is no such word.
     """
 
     in_flight_max: int = 250
     per_second_max: float | None = None
     in_flight: int = field(init=False)
     per_second: float | None = field(init=False)
+    turned_away: int = field(default=0, init=False)
     _under_way: int = 0
     _good: int = 0
     _cuts: int = 0
@@ -66,7 +69,8 @@ class Pace:
 
     def come_back(self, left_at: float, now: float, sign: Sign, wait_s: float | None = None) -> None:
         """Note the end of a request, and what it says; `wait_s` is what a busy gateway asked for, if anything."""
-        if sign is Sign.BUSY:
+        self.turned_away += sign is Sign.BUSY
+        if sign in (Sign.BUSY, Sign.LATE):
             self._slow_down(left_at, now, wait_s)
         elif sign is Sign.FINE:
             self._speed_up()

@@ -274,7 +274,7 @@ class Transport:
             sign, wait_s = _sign_of(answer), _wait_of(answer)
             return answer
         except Exception as error:  # noqa: BLE001 - whatever went wrong, the request may have arrived
-            sign = Sign.BUSY if _took_too_long(error) else Sign.NOTHING
+            sign = Sign.LATE if _took_too_long(error) else Sign.NOTHING
             return self._named(error)
         finally:
             self.pace.come_back(left_at, time.monotonic(), sign, wait_s)

@@ -14,6 +14,9 @@ AT_ONCE: Final = 4
 SENDING_S: Final = 300.0
 """How long a tick sends for a merchant outside a run, since until all are done there is no other tick for anybody."""
 
+RUNNING_S: Final = 1800.0
+"""How long a tick works on a merchant's run, for the same reason; the next tick goes on with it."""
+
 
 async def abreast(works: Iterable[Callable[[], Awaitable[T]]]) -> list[T]:
     """Do all of these, a few at once and the first ones first, and return what each came to, in their order.

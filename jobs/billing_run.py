@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from datetime import date, datetime, time
 from functools import partial
+from math import inf
 from time import monotonic
 from typing import Any, Final
 from zoneinfo import ZoneInfo
@@ -104,15 +105,17 @@ async def run_all(
     merchant: str | None = None,
     *,
     once: bool = False,
+    at_most_s: float = inf,
 ) -> list[Report]:
     """Run every merchant's night, or join the one that is going on; missed nights are caught up.
 
     Several merchants are worked on at once, and one whose night fails stops no other; the failure is raised at the end.
-    With `once` a day that has had its run gets no other, however many machines ask at the same time.
+    With `once` a day that has had its run gets no other, however many machines ask at the same time. Whoever comes
+    again works on a merchant's run for `at_most_s`, and leaves the rest for then.
     Raises `RunRefusedError` before anything is changed if the day is in the future for a live merchant.
     """
     days = await merchants_on(ctx, on, merchant)
-    work = partial(_run_merchant, ctx, progress or Progress(), once=once)
+    work = partial(_run_merchant, ctx, progress or Progress(), once=once, at_most_s=at_most_s)
     nights = await abreast(partial(work, row, moment) for row, moment in days)
     return [report for night in nights for report in night]
 
@@ -160,10 +163,11 @@ def _moment_of(merchant: RowMapping, moment: Moment, on: date | None) -> Moment:
 
 
 async def _run_merchant(
-    ctx: Context, progress: Progress, merchant: RowMapping, moment: Moment, *, once: bool
+    ctx: Context, progress: Progress, merchant: RowMapping, moment: Moment, *, once: bool, at_most_s: float
 ) -> list[Report]:
     """Run the merchant's day; one of an earlier day that was left unfinished is finished first."""
     reports: list[Report] = []
+    until = monotonic() + at_most_s
     while not ctx.leaving:
         started = monotonic()
         run = await _join(ctx, merchant, moment, once=once)
@@ -172,7 +176,7 @@ async def _run_merchant(
         with structlog.contextvars.bound_contextvars(run=run["id"], merchant=merchant["reference"]):
             run = await begin(ctx, merchant, run)
             if run["state"] == RunState.RUNNING:
-                await _work(ctx, _scope(run, merchant), Moment(moment.timezone, run["business_at"]), progress)
+                await _work(ctx, _scope(run, merchant), Moment(moment.timezone, run["business_at"]), progress, until)
             reports.append(await _report(ctx, run["id"], merchant))
             reports[-1].seconds = round(monotonic() - started, 3)
             reports[-1].left = bool(ctx.leaving) and reports[-1].state == RunState.RUNNING
@@ -226,8 +230,8 @@ def _scope(run: RowMapping, merchant: RowMapping) -> RunScope:
     )
 
 
-async def _work(ctx: Context, scope: RunScope, moment: Moment, progress: Progress) -> None:
-    """Work on the run, with whoever else does, until nothing of it is left or somebody holds it back.
+async def _work(ctx: Context, scope: RunScope, moment: Moment, progress: Progress, until: float) -> None:
+    """Work on the run, with whoever else does, until nothing of it is left, somebody holds it back or time is over.
 
     What another process has in its hands is waited for, since it may die with it; but not longer than a claim lasts.
     """
@@ -239,9 +243,9 @@ async def _work(ctx: Context, scope: RunScope, moment: Moment, progress: Progres
     await try_unsent_again(ctx, scope.merchant_id, moment, scope.run_id)
     useful_at = monotonic()
     while True:
-        if await _issue_and_charge(ctx, scope, watch, progress):
+        if await _issue_and_charge(ctx, scope, watch, progress, until):
             useful_at = monotonic()
-        if ctx.leaving or await _finish(ctx, scope, watch) or monotonic() > useful_at + ctx.lease_s:
+        if ctx.leaving or await _finish(ctx, scope, watch) or monotonic() > min(until, useful_at + ctx.lease_s):
             return
         await ctx.leaving.wait(SHARED_LOOK_S)
 
@@ -269,7 +273,7 @@ async def issue_due(ctx: Context, scope: RunScope, heard: Callable[[int], None])
             issuing.create_task(issue())
 
 
-async def _issue_and_charge(ctx: Context, scope: RunScope, watch: Watch, progress: Progress) -> bool:
+async def _issue_and_charge(ctx: Context, scope: RunScope, watch: Watch, progress: Progress, until: float) -> bool:
     """Take what can be taken, stage by stage, and answer whether that was anything."""
     done = 0
 
@@ -286,7 +290,7 @@ async def _issue_and_charge(ctx: Context, scope: RunScope, watch: Watch, progres
     await issue_due(ctx, scope, issued)
     if ctx.ask_first:
         await recall_issued(ctx, scope.run_id)
-    await charge_ready(ctx, scope.merchant_id, settled, watch)
+    await charge_ready(ctx, scope.merchant_id, settled, watch, at_most_s=until - monotonic())
     return done > 0
 
 

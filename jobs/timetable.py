@@ -12,7 +12,7 @@ from billing.models import Merchant, Run, RunState, table
 from billing.services.answering import forget_answers
 from billing.services.context import Context, Moment, moments
 from billing.services.listening import forget_events
-from jobs.abreast import SENDING_S, abreast
+from jobs.abreast import RUNNING_S, SENDING_S, abreast
 from jobs.billing_run import run_all
 from jobs.dunning_run import dun_all
 from jobs.settings import Settings
@@ -24,8 +24,9 @@ async def work_of_the_hour(ctx: Context, settings: Settings) -> None:
     """Run and dun for every merchant whose hour has come, for several at once.
 
     The run of a day is begun once, from the hour on; one that was left unfinished is joined at any
-    time, whoever began it. Dunning takes what is due from its hour on, each tick finding less. Answers that the
-    API need not repeat any more, and events of long ago, are forgotten at every tick.
+    time, whoever began it, and worked on for half an hour before others have their turn. Dunning takes
+    what is due from its hour on, each tick finding less. Answers that the API need not repeat any more,
+    and events of long ago, are forgotten at every tick.
     """
     await forget_answers(ctx)
     await forget_events(ctx)
@@ -34,7 +35,7 @@ async def work_of_the_hour(ctx: Context, settings: Settings) -> None:
 
 async def _work_for(ctx: Context, settings: Settings, reference: str, moment: Moment, must_run: bool) -> None:
     if must_run:
-        await run_all(ctx, merchant=reference, once=True)
+        await run_all(ctx, merchant=reference, once=True, at_most_s=RUNNING_S)
     if _hour(moment) >= settings.dun_hour:
         await dun_all(ctx, merchant=reference, at_most_s=SENDING_S)
 

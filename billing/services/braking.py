@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum, auto
@@ -43,7 +43,8 @@ class Watch:
     """One process's eye on one run; the first slice is judged by the rows that all processes share.
 
     `aside` holds the attempts that a restored database cannot ask about now: nobody waits for those. `on_trial` is
-    whether the first slice has not been seen to have passed.
+    whether the first slice has not been seen to have passed. What a gateway turned away because it is too busy says
+    nothing, so as many more are charged in the slice (`turned_away`); what other processes met is not known to be that.
     """
 
     run_id: int
@@ -54,6 +55,13 @@ class Watch:
     window: dict[int, Tally] = field(default_factory=lambda: defaultdict(Tally))
     aside: set[int] = field(default_factory=set)
     on_trial: bool = True
+    turned_away: int = 0
+    _away_before: dict[int, int] = field(default_factory=dict)
+
+    def begin(self, ctx: Context, account_ids: Iterable[int]) -> None:
+        """Reckon from now on with what these accounts turn away."""
+        for account_id in account_ids:
+            self._away_before.setdefault(account_id, _turned_away(ctx, account_id))
 
     async def allowance(self, ctx: Context, session: AsyncSession) -> int | None:
         """Return how many more charges may be claimed now, None for any number; locks the run while it is on trial."""
@@ -66,7 +74,7 @@ class Watch:
             return None
         await session.execute(ctx.store.lock(mine))
         taken = sum((await _count(session, self.run_id)).values())
-        return max(self.brakes.slice_charges - taken, 0)
+        return max(self.brakes.slice_charges + self.turned_away - taken, 0)
 
     def note(self, account_id: int, outcome: Outcome) -> None:
         """Remember how a charge went."""
@@ -81,36 +89,51 @@ class Watch:
                 return Verdict.STOP
             if row["slice_passed_at"] is not None:
                 self.on_trial = False
-                return await self._judge(session, self._window())
-            return await self._judge_slice(session)
+                return await self._judge(session, self._window(ctx))
+            return await self._judge_slice(ctx, session)
 
-    async def _judge_slice(self, session: AsyncSession) -> Verdict:
+    async def _judge_slice(self, ctx: Context, session: AsyncSession) -> Verdict:
         """Judge the first slice once everything in it is answered; it is passed when it was whole, or at the end."""
         if await is_under_way(session, self.run_id):
             return Verdict.WAIT
         counts = await _count(session, self.run_id)
-        verdict = await self._judge(session, self._tallies(counts))
+        tallies = self._tallies(ctx, counts)
+        verdict = await self._judge(session, self._named(tallies))
         if verdict is not Verdict.GO:
             return verdict
-        if sum(counts.values()) < self.brakes.slice_charges:
+        self.turned_away = sum(tally.turned_away for tally in tallies.values())
+        if sum(counts.values()) < self.brakes.slice_charges + self.turned_away:
             return Verdict.WAIT
         await session.execute(update(_run).where(_run.c.id == self.run_id).values(slice_passed_at=after_s()))
+        self._begin_window(ctx)
         return Verdict.GO
 
     def is_due(self) -> bool:
         """Answer whether enough answers came in since the last look to judge them by themselves."""
         return sum(tally.answered for tally in self.window.values()) >= self.brakes.slice_charges
 
-    def _window(self) -> dict[str, Tally]:
-        tallies = {self.names.get(id_, str(id_)): tally for id_, tally in self.window.items()}
-        self.window.clear()
+    def _window(self, ctx: Context) -> Mapping[str, Tally]:
+        """Return how charges went since the last window, and begin the next."""
+        tallies = self._named(self._less_turned_away(ctx, self.window))
+        self._begin_window(ctx)
         return tallies
 
-    def _tallies(self, counts: Mapping[tuple[int, str], int]) -> dict[str, Tally]:
-        found: dict[str, Tally] = defaultdict(Tally)
+    def _begin_window(self, ctx: Context) -> None:
+        self.window.clear()
+        self._away_before = {account_id: _turned_away(ctx, account_id) for account_id in self._away_before}
+
+    def _tallies(self, ctx: Context, counts: Mapping[tuple[int, str], int]) -> Mapping[int, Tally]:
+        found: dict[int, Tally] = defaultdict(Tally)
         for (account_id, state), count in counts.items():
-            found[self.names.get(account_id, str(account_id))] += _tally_of(state, count)
-        return found
+            found[account_id] += _tally_of(state, count)
+        return self._less_turned_away(ctx, found)
+
+    def _less_turned_away(self, ctx: Context, tallies: Mapping[int, Tally]) -> Mapping[int, Tally]:
+        away = {id_: _turned_away(ctx, id_) - before for id_, before in self._away_before.items()}
+        return {id_: tally.less_turned_away(max(away.get(id_, 0), 0)) for id_, tally in tallies.items()}
+
+    def _named(self, tallies: Mapping[int, Tally]) -> Mapping[str, Tally]:
+        return {self.names.get(id_, str(id_)): tally for id_, tally in tallies.items()}
 
     async def _judge(self, session: AsyncSession, tallies: Mapping[str, Tally]) -> Verdict:
         reason = why_stop(self.brakes, tallies)
@@ -149,6 +172,10 @@ async def _count(session: AsyncSession, run_id: int) -> dict[tuple[int, str], in
     mine = (_attempt.c.run_id == run_id) & (_attempt.c.state != AttemptState.CREATED)
     rows: Any = await session.execute(columns.where(mine).group_by(_attempt.c.gateway_account_id, _attempt.c.state))
     return {(row.gateway_account_id, row.state): row.n for row in rows}
+
+
+def _turned_away(ctx: Context, account_id: int) -> int:
+    return ctx.gateways.places(account_id).pace.turned_away
 
 
 def _tally(outcome: Outcome) -> Tally:

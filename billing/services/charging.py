@@ -89,7 +89,7 @@ class _Scope:
     """What may be claimed: a merchant's attempts, perhaps under a watch on one run, or for these invoices only.
 
     It may be only what goes to one account, after the attempt `after_id`, or with `slice_only` only the first slice
-    of the watched run.
+    of the watched run. Past the instant `claim_until` nothing more is claimed.
     """
 
     merchant_id: int
@@ -98,6 +98,12 @@ class _Scope:
     account_id: int | None = None
     after_id: int = 0
     slice_only: bool = False
+    claim_until: float = inf
+
+    @property
+    def is_over(self) -> bool:
+        """Answer whether it was for the first slice only, and that has passed."""
+        return self.slice_only and self.watch is not None and not self.watch.on_trial
 
     def ready(self) -> Select[int]:
         """Return the attempts that may be sent now."""
@@ -200,9 +206,10 @@ async def charge_ready(
     with ctx.shares.one(merchant_id):
         async with _settler(ctx, heard) as answers, asyncio.TaskGroup() as sending:
             sender = _Sender(ctx, watch, answers, sending, misfits, monotonic() + at_most_s)
-            if ctx.ask_first or watch is not None:
-                await sender.work_off(replace(scope, slice_only=not ctx.ask_first))
-            if not ctx.ask_first and (watch is None or not watch.on_trial):
+            if watch is not None:
+                watch.begin(ctx, accounts)
+                await sender.work_off(replace(scope, slice_only=True))
+            if watch is None or not watch.on_trial:
                 async with asyncio.TaskGroup() as working:
                     for account_id in accounts:
                         working.create_task(sender.work_off(replace(scope, account_id=account_id)))
@@ -220,21 +227,25 @@ async def is_unsent(session: AsyncSession, watch: Watch) -> bool:
 
 
 async def _pages(ctx: Context, scope: _Scope) -> AsyncIterator[list[Errand]]:
-    """Claim page after page; a restored database first asks what it has forgotten, and claims what nobody knows of."""
+    """Claim page after page; a restored database first asks what it has forgotten, and claims what nobody knows of.
+
+    What the gateways said is good for as long as a claim: whoever got no place until then is asked about again.
+    """
     if not ctx.ask_first:
         async for errands in _claims(ctx, scope):
             yield errands
         return
-    last = 0
-    while not ctx.leaving and (waiting := await _waiting(ctx, scope, last)):
-        last = max(waiting)
-        async for errands in _claims(ctx, replace(scope, invoice_ids=await _recall(ctx, scope, waiting))):
+    last, aside = 0, scope.watch.aside if scope.watch is not None else set[int]()
+    while not ctx.leaving and not scope.is_over and (waiting := await _waiting(ctx, scope, last)):
+        unknown = await _recall(ctx, waiting, aside)
+        good_until = monotonic() + ctx.lease_s
+        async for errands in _claims(ctx, replace(scope, invoice_ids=unknown, claim_until=good_until)):
             yield errands
+        last = max(waiting) if monotonic() <= good_until else 0
 
 
-async def _recall(ctx: Context, scope: _Scope, waiting: dict[int, int]) -> list[int]:
+async def _recall(ctx: Context, waiting: dict[int, int], aside: set[int]) -> list[int]:
     """Return the invoices of which no gateway knows anything; what it did not come to know of is set aside."""
-    aside = scope.watch.aside if scope.watch is not None else set()
     new = {attempt_id: invoice_id for attempt_id, invoice_id in waiting.items() if attempt_id not in aside}
     unknown = await recall(ctx, new.values())
     aside.update(attempt_id for attempt_id, invoice_id in new.items() if invoice_id not in unknown)
@@ -248,7 +259,7 @@ async def _claims(ctx: Context, scope: _Scope) -> AsyncIterator[list[Errand]]:
     end it is looked whether some were handed back.
     """
     more, last = True, 0
-    while more and not ctx.leaving:
+    while more and not ctx.leaving and monotonic() <= scope.claim_until:
         errands, claimed_to = await _claim(ctx, replace(scope, after_id=last))
         yield errands
         begins_again = last and not claimed_to
@@ -261,7 +272,7 @@ async def _may_go_on(ctx: Context, scope: _Scope, claimed: bool) -> bool:
     watch = scope.watch
     if watch is None or (claimed and not watch.is_due()):
         return claimed
-    if scope.slice_only and not watch.on_trial:
+    if scope.is_over:
         return False
     verdict = await watch.look(ctx)
     if claimed or verdict is Verdict.STOP:
@@ -274,10 +285,12 @@ async def _may_go_on(ctx: Context, scope: _Scope, claimed: bool) -> bool:
 
 
 async def _waiting(ctx: Context, scope: _Scope, after: int) -> dict[int, int]:
-    """Return the next attempts that may be sent, each with its invoice."""
+    """Return the next attempts that may be sent, each with its invoice; for a first slice no more than it takes."""
     ready = scope.ready().add_columns(_invoice.c.id.label("invoice_id")).where(_attempt.c.id > after)
+    slice_charges = scope.watch.brakes.slice_charges if scope.watch is not None else 0
+    page = min(ctx.in_flight_max, max(slice_charges, 1)) if scope.slice_only else ctx.in_flight_max
     async with ctx.store.read() as session:
-        rows = await session.execute(ready.order_by(_attempt.c.id).limit(ctx.in_flight_max))
+        rows = await session.execute(ready.order_by(_attempt.c.id).limit(page))
         return {row.id: row.invoice_id for row in rows}
 
 

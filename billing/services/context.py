@@ -36,6 +36,7 @@ class Gateways:
     private: bool = False
     _opened: dict[int, tuple[str, Gateway]] = field(default_factory=dict)
     _places: dict[int, Places] = field(default_factory=dict)
+    _asking: dict[int, Places] = field(default_factory=dict)
     _replaced: list[Gateway] = field(default_factory=list)
 
     async def of(self, session: AsyncSession, account_ids: Collection[int]) -> dict[int, Gateway]:
@@ -49,6 +50,10 @@ class Gateways:
         """Return the places of an account that was opened: the same ones for all that this process asks of it."""
         return self._places[account_id]
 
+    def asking(self, account_id: int) -> Places:
+        """Return places of the account for questions alone, at the same pace, which no charge that stalls takes up."""
+        return self._asking[account_id]
+
     def limits(self) -> dict[int, int]:
         """Return how many requests may be under way now at each account that was opened."""
         return {account_id: places.pace.in_flight for account_id, places in self._places.items()}
@@ -59,6 +64,7 @@ class Gateways:
             await gateway.close()
         self._opened.clear()
         self._places.clear()
+        self._asking.clear()
         self._replaced.clear()
 
     def _gateway(self, account_id: int, name: str, sealed: str) -> Gateway:
@@ -71,7 +77,7 @@ class Gateways:
         except ConfigurationError as error:
             gateway = UnusableGateway(str(error))
         self._opened[account_id] = (sealed, gateway)
-        self._places[account_id] = Places(gateway)
+        self._places[account_id], self._asking[account_id] = Places(gateway), Places(gateway)
         if held:
             self._replaced.append(held[1])
         return gateway

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import inf
 from time import monotonic
 from typing import Any, Final
 
@@ -65,6 +66,8 @@ RETRY_DELAYS_S: Final = (0, 60, 600, 3600, 6 * 3600, 24 * 3600)
 # Sending counts as the first look, so this is the second question, at least ten minutes after it.
 LOOKS_MIN: Final = 2
 SILENCE_S: Final = 600
+PERSON_WAITS_S: Final = 10.0
+"""So long somebody who looks at a page waits for a place; then it is done by the next look at what is owed."""
 # After so many looks, a good day after it was sent, a person is asked as well.
 LOOKS_BEFORE_A_PERSON: Final = 6
 _GIVING_BACK: Final = (OperationKind.REFUND, OperationKind.CREDIT)
@@ -82,18 +85,50 @@ class _Errand:
 
 
 async def run_operations(ctx: Context, attempt_id: int | None = None) -> Counter[str]:
-    """Do what is owed and ask about what is in doubt, of all attempts or of one; count them by state."""
+    """Do what is owed and ask about what is in doubt, of all attempts or of one; count them by state.
+
+    Each leaves when its account has a place for it, one after the other, and no account waits for another's. What got
+    no place in time is handed back for whoever comes next; with an attempt a person waits, and not for long.
+    """
     done: Counter[str] = Counter()
+    full: set[int] = set()
+    wait_s = inf if attempt_id is None else PERSON_WAITS_S
     wanted = _is_due() if attempt_id is None else _is_due() & (_operation.c.attempt_id == attempt_id)
-    while not ctx.leaving and (errands := await _claim(ctx, wanted)) is not None:
-        for place, errand in enumerate(errands):
-            if ctx.leaving:
-                await _hand_back(ctx, errands[place:])
-                break
-            if monotonic() <= errand.deadline:
-                state = await settle_operation(ctx, errand.row["id"], await _do(ctx, errand))
-                done[f"{errand.row['kind']} {state}"] += 1
+    while not ctx.leaving:
+        errands = await _claim(ctx, wanted & _attempt.c.gateway_account_id.not_in(full))
+        if errands is None:
+            break
+        work = (_do_all(ctx, mine, wait_s, done) for mine in _by_account(errands))
+        for left in await asyncio.gather(*work, return_exceptions=True):
+            if isinstance(left, BaseException):
+                raise left
+            full.update(errand.row["gateway_account_id"] for errand in left)
     return done
+
+
+def _by_account(errands: Sequence[_Errand]) -> list[list[_Errand]]:
+    found: defaultdict[int, list[_Errand]] = defaultdict(list)
+    for errand in errands:
+        found[errand.row["gateway_account_id"]].append(errand)
+    return list(found.values())
+
+
+async def _do_all(ctx: Context, errands: Sequence[_Errand], wait_s: float, done: Counter[str]) -> Sequence[_Errand]:
+    """Do each of an account's when there is a place for it; hand back and return those for which there was none."""
+    places = ctx.gateways.places(errands[0].row["gateway_account_id"])
+    for number, errand in enumerate(errands):
+        if monotonic() > errand.deadline:
+            continue
+        if not await ctx.take_place(places, min(errand.deadline, monotonic() + wait_s)):
+            await _hand_back(ctx, errands[number:])
+            return errands[number:]
+        try:
+            outcome = await _do(ctx, errand)
+        finally:
+            places.leave()
+        state = await settle_operation(ctx, errand.row["id"], outcome)
+        done[f"{errand.row['kind']} {state}"] += 1
+    return ()
 
 
 async def ask_now(ctx: Context, operation_id: int) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from time import monotonic
 from typing import Any, Final
 
 from sqlalchemy import RowMapping, and_, exists, insert, literal, or_, select, text, update
@@ -24,6 +25,7 @@ from billing.money import Money
 from billing.payments import AttemptState, Channel, Initiator, attempt_key
 from billing.services.attempting import NewAttempt, open_attempts
 from billing.services.context import Context, Moment, moments
+from billing.services.pacing import Places
 from billing.services.settling import News, settle
 from billing.services.tasking import NewTask, raise_tasks
 from billing.store import PAGE, after_s
@@ -35,6 +37,7 @@ _link, _account = table(PayLink), table(GatewayAccount)
 TRIES_AHEAD: Final = 5
 # Money that came in says most, and what may still come in more than what did not.
 _WEIGHT: Final[Mapping[type[Outcome], int]] = {Approved: 3, Pending: 2, Unknown: 1, Refused: 1, Declined: 0}
+_LEAVING: Final = Unknown("the process was told to end before it could ask")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +77,9 @@ async def recall(ctx: Context, invoice_ids: Collection[int], *, asking_only: boo
     """Take in what the gateways know of these open invoices, and return those of which they know nothing.
 
     What cannot be asked about now is not returned, so that it waits; with `asking_only` it is no person's task,
-    since nothing is charged and nobody is reminded.
+    since nothing is charged and nobody is reminded. An account is asked as much at once as it takes, in places of its
+    own for questions: a customer may have paid at any account, so one whose charges stall would hold up all the others.
+    What gets no place for as long as a claim lasts is not known.
     """
     rows = await _standing(ctx, invoice_ids)
     if not rows:
@@ -85,8 +90,8 @@ async def recall(ctx: Context, invoice_ids: Collection[int], *, asking_only: boo
         times = await moments(ctx, session, merchants)
     asked = [row for row in rows if asking_only or not row["had_link"] or not _cannot_ask(accounts[row["merchant_id"]])]
     await _leave_to_a_person(ctx, [row for row in rows if row not in asked], accounts, times)
-    places = asyncio.Semaphore(ctx.in_flight_max)
-    found = await asyncio.gather(*(_remember(places, row, accounts[row["merchant_id"]]) for row in asked))
+    until = monotonic() + ctx.lease_s
+    found = await asyncio.gather(*(_remember(ctx, row, accounts[row["merchant_id"]], until) for row in asked))
     for row, memory in zip(asked, found, strict=True):
         if memory is not None:
             await _take_in(ctx, row, memory, times[row["merchant_id"]])
@@ -146,7 +151,9 @@ def _cannot_ask(accounts: Mapping[int, Gateway]) -> list[str]:
 
 
 async def _take_in(ctx: Context, row: RowMapping, memory: _Memory, moment: Moment) -> None:
-    """Settle what is known; where a gateway could not be asked, say so to a person."""
+    """Settle what is known; where a gateway could not be asked, say so to a person, unless it is asked soon."""
+    if memory.outcome is _LEAVING:
+        return
     if not isinstance(memory.outcome, Unknown | Refused):
         await _adopt(ctx, row, memory, moment)
         return
@@ -169,16 +176,29 @@ async def _leave_to_a_person(
             await raise_tasks(session, [task], times[row["merchant_id"]].now)
 
 
-async def _remember(places: asyncio.Semaphore, row: RowMapping, accounts: Mapping[int, Gateway]) -> _Memory | None:
+async def _remember(ctx: Context, row: RowMapping, accounts: Mapping[int, Gateway], until: float) -> _Memory | None:
     """Ask about the try at hand and those after it, and return what says most; of several the latest."""
     first = row["waiting_number"] or row["tries"] + 1
     able = {id_: gateway for id_, gateway in accounts.items() if gateway.abilities.asking.by_key}
     tries = [(number, id_) for number in range(first, first + TRIES_AHEAD) for id_ in able]
-    async with places:
-        answers = await asyncio.gather(*(_find(able[id_], row, number) for number, id_ in tries))
+    answers = await asyncio.gather(
+        *(_find_in_turn(ctx, ctx.gateways.asking(id_), able[id_], row, number, until) for number, id_ in tries)
+    )
     told = [_Memory(*each, answer) for each, answer in zip(tries, answers, strict=True)]
     known = [each for each in told if not isinstance(each.outcome, NotSent)]
     return max(known, key=lambda each: (_WEIGHT[type(each.outcome)], each.number), default=None)
+
+
+async def _find_in_turn(
+    ctx: Context, places: Places, gateway: Gateway, row: RowMapping, number: int, until: float
+) -> Outcome:
+    """Ask when there is a place for the question; without one nothing is known."""
+    if not await ctx.take_place(places, until):
+        return _LEAVING if ctx.leaving else Unknown("the gateway was too busy to be asked in time")
+    try:
+        return await _find(gateway, row, number)
+    finally:
+        places.leave()
 
 
 async def _find(gateway: Gateway, row: RowMapping, number: int) -> Outcome:

@@ -66,6 +66,29 @@ def test_rates_stop_a_run_once_there_are_enough_answers(tally: Tally, says: str)
     assert why_stop(BRAKES, {"main": tally}) == says
 
 
+@pytest.mark.parametrize(
+    ("tally", "says"),
+    [
+        (Tally(charged=10, turned_away=100), ""),
+        (Tally(charged=1, turned_away=19), ""),
+        (Tally(charged=1, turned_away=20), "main: 20 of 21 charges were turned away by a gateway that is too busy"),
+        (Tally(turned_away=10), "main: 10 of 10 charges were turned away by a gateway that is too busy"),
+        (Tally(turned_away=9), ""),
+        (Tally(declined=9, turned_away=9), ""),
+        (Tally(charged=7, failed=3, turned_away=9), "main: 3 of 10 charges failed technically"),
+        (Tally(charged=4, declined=6, turned_away=9), "main: 6 of 10 charges were declined"),
+    ],
+)
+def test_what_is_turned_away_is_passed_over_while_something_comes_through(tally: Tally, says: str) -> None:
+    assert why_stop(BRAKES, {"main": tally}) == says
+
+
+def test_only_what_failed_can_have_been_turned_away() -> None:
+    assert Tally(1, 2, 3).less_turned_away(2) == Tally(1, 2, 1, 2)
+    assert Tally(1, 2, 3).less_turned_away(9) == Tally(1, 2, 0, 3)
+    assert Tally(1, 2, 3).less_turned_away(0) == Tally(1, 2, 3)
+
+
 def test_one_bad_account_stops_a_run_whose_others_go_well() -> None:
     tallies = {"a": Tally(charged=1000), "b": Tally(failed=10)}
     assert why_stop(BRAKES, tallies) == "b: 10 of 10 charges failed technically"
@@ -74,7 +97,8 @@ def test_one_bad_account_stops_a_run_whose_others_go_well() -> None:
 def test_a_threshold_of_zero_is_switched_off() -> None:
     none = replace(BRAKES, declined_percent=0, failed_percent=0)
     assert why_stop(none, {"a": Tally(declined=50, failed=50)}) == ""
+    assert why_stop(none, {"a": Tally(turned_away=50)}) == ""
 
 
 def test_tallies_add_up() -> None:
-    assert Tally(1, 2, 3) + Tally(10, 20, 30) == Tally(11, 22, 33)
+    assert Tally(1, 2, 3, 4) + Tally(10, 20, 30, 40) == Tally(11, 22, 33, 44)

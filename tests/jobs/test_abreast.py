@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 import structlog
 
 from billing.models import Attempt, Invoice, Run
+from billing.pace import Pace
 from billing.services.charging import charge_ready
 from billing.services.leaving import Leaving
 from billing.store import Store
@@ -224,3 +226,24 @@ async def test_what_is_logged_of_a_night_names_its_own_merchant(world: World) ->
 
     expected = [("nordlicht", f"P{number}") for number in (1, 2, 3)] + [("other", f"P{number}") for number in (4, 5, 6)]
     assert sorted(seen) == expected
+
+
+async def test_a_run_that_takes_longer_than_its_turn_is_gone_on_with_in_the_next(world: World) -> None:
+    """The gateway takes two charges, and then one in more than a minute; at last it takes more."""
+    world.bank.pace = Pace(per_second_max=0.01)
+    await world.subscribe(5)
+
+    async with asyncio.timeout(60):
+        [report] = await run_all(world.ctx, once=True, at_most_s=0.5)
+
+    assert (report.state, report.left, report.charged + report.waiting) == ("running", False, 5)
+    assert report.charged <= 2
+    assert [row["sent_at"] for row in await world.rows(Attempt, state="created")] == [None] * report.waiting
+
+    world = world.with_context(gateways=replace(world.ctx.gateways, _opened={}, _places={}))
+    world.bank.pace = Pace()
+    async with asyncio.timeout(60):
+        [report] = await run_all(world.ctx, once=True, at_most_s=1800)
+    assert (report.state, report.charged) == ("finished", 5)
+    assert set(world.bank.sales().values()) == {1}
+    assert await world.breaches() == []

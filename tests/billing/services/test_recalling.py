@@ -260,8 +260,8 @@ async def test_a_restored_run_is_not_over_when_another_process_has_just_issued(
     async def leave_to_the_other(*args: Any) -> None:
         issues.append(args)
 
-    async def look_too_early(*args: Any) -> None:
-        await charge_ready(*args)
+    async def look_too_early(*args: Any, **more: Any) -> None:
+        await charge_ready(*args, **more)
         if len(issues) == 1:
             await issue_due(*issues[0])
 
