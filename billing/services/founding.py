@@ -14,6 +14,7 @@ from billing.gateway import ConfigurationError
 from billing.models import AccountState, GatewayAccount, Merchant, Plan, Price, TestClock, table
 from billing.pricing import Terms
 from billing.services.auditing import Actor, audit
+from billing.services.connecting import check_lease
 from billing.services.context import Context
 from billing.services.tasking import end_tasks
 
@@ -138,6 +139,7 @@ async def _check(ctx: Context, account: AccountFacts, *, connect: bool) -> None:
     try:
         gateway = ctx.gateways.open(account.gateway, account.credentials)
         try:
+            check_lease(ctx, gateway)
             if connect:
                 await gateway.check()
         finally:

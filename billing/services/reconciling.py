@@ -20,6 +20,7 @@ from billing.services.context import Context
 from billing.services.operating import bring_forward
 from billing.services.repeating import is_repeatable, repeat
 from billing.services.settling import News, settle
+from billing.services.wording import words_for
 from billing.store import PAGE, after_s
 
 _attempt, _checkout = table(Attempt), table(Checkout)
@@ -135,7 +136,7 @@ async def _ask(ctx: Context, doubt: _Doubt) -> News:
     try:
         outcome = await _find_out(ctx, doubt)
     except Exception as error:  # noqa: BLE001 - an adapter that breaks has settled nothing
-        outcome = Unknown(f"{type(error).__name__}: {error}")
+        outcome = Unknown(words_for(error))
     return News(doubt.row["id"], outcome)
 
 

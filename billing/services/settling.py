@@ -42,6 +42,7 @@ from billing.services.messaging import Owed
 from billing.services.profiling import fail_profile
 from billing.services.tasking import NewTask, raise_tasks
 from billing.services.telling import NewEvent
+from billing.services.wording import words_for
 from billing.store import after_s
 from billing.subscriptions import SubscriptionState
 
@@ -97,7 +98,7 @@ async def _settle_alone(ctx: Context, news: News) -> Counter[AttemptState]:
     try:
         return await _settle_together(ctx, [news])
     except Exception as error:  # noqa: BLE001 - whatever it is, a person is told and the money stays in doubt
-        reason = f"{type(error).__name__}: {getattr(error, 'orig', error)}"
+        reason = words_for(error)
         return Counter([await _set_aside(ctx, news.attempt_id, reason)])
 
 

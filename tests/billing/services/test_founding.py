@@ -73,6 +73,17 @@ async def test_credentials_that_cannot_work_are_one_clear_line(world: World) -> 
         await found(world.ctx, facts())
 
 
+async def test_an_account_whose_exchanges_outlast_a_claim_is_refused_before_any_night(world: World) -> None:
+    world = world.with_context(lease_s=30)
+
+    with pytest.raises(
+        SetupError, match=r"gateway account 'bank': timeout_s cannot be 30: .* the 30 s of TURNUS_LEASE_S"
+    ):
+        await found(world.ctx, facts(name="Changed"))
+
+    assert (await world.rows(Merchant))[0]["name"] == "Nordlicht"
+
+
 async def test_new_credentials_break_no_charge_that_is_in_flight(world: World) -> None:
     """Bringing the merchant up to date seals the credentials anew, and so opens the gateway again."""
     closed: list[str] = []

@@ -132,6 +132,7 @@ async def test_what_is_left_out_of_an_accounts_settings_stays_and_what_is_empty_
         ({"settings": SETTINGS | {"endpoint": "https://127.0.0.1/"}}, "settings.endpoint", "not public"),
         ({"settings": SETTINGS | {"endpoint": "http://payone.example/"}}, "settings.endpoint", "begins with https://"),
         ({"settings": SETTINGS | {"timeout_s": "soon"}}, "settings.timeout_s", "soon"),
+        ({"settings": SETTINGS | {"timeout_s": "120"}}, "settings.timeout_s", "within the 120 s of TURNUS_LEASE_S"),
         ({"settings": {"endpoint": SETTINGS["endpoint"]}}, "settings", "merchant_id"),
         ({"settings": SETTINGS | {"colour": "red"}}, "settings", "colour"),
     ],
