@@ -9,7 +9,7 @@ from datetime import datetime
 from enum import Enum, auto
 from typing import Any, Final
 
-from sqlalchemy import Row, func, select, update
+from sqlalchemy import RowMapping, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from billing.brakes import Brakes, Tally, Voice, why_stop
@@ -123,21 +123,21 @@ class Watch:
 async def watch_over(ctx: Context, session: AsyncSession, run_id: int, merchant_id: int, now: datetime) -> Watch:
     """Return an eye on a run."""
     thresholds = (await session.execute(select(_merchant.c.brakes).where(_merchant.c.id == merchant_id))).scalar_one()
-    titles = {each.id: title for each, title in await _accounts(ctx, session, merchant_id)}
+    titles = {each["id"]: title for each, title in await _accounts(ctx, session, merchant_id)}
     return Watch(run_id, merchant_id, brakes_of(thresholds), titles, now)
 
 
 async def voice_of(ctx: Context, session: AsyncSession, merchant_id: int, country: str) -> Voice:
     """Return how reasons are told to a merchant's people."""
-    titles = {each.reference: title for each, title in await _accounts(ctx, session, merchant_id)}
+    titles = {each["reference"]: title for each, title in await _accounts(ctx, session, merchant_id)}
     return Voice(titles, english_in(country))
 
 
-async def _accounts(ctx: Context, session: AsyncSession, merchant_id: int) -> list[tuple[Row[Any], str]]:
+async def _accounts(ctx: Context, session: AsyncSession, merchant_id: int) -> list[tuple[RowMapping, str]]:
     """Return the merchant's accounts, each with what people call it."""
     columns = select(_account.c.id, _account.c.reference, _account.c.gateway)
-    rows = await session.execute(columns.where(_account.c.merchant_id == merchant_id))
-    return [(row, ctx.gateways.account_title(row.reference, row.gateway)) for row in rows]
+    rows = (await session.execute(columns.where(_account.c.merchant_id == merchant_id))).mappings()
+    return [(row, ctx.gateways.account_title(row["reference"], row["gateway"])) for row in rows]
 
 
 async def hold(session: AsyncSession, run_id: int, merchant_id: int, reason: str, now: datetime) -> None:

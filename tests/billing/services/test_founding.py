@@ -114,6 +114,21 @@ async def test_new_credentials_break_no_charge_that_is_in_flight(world: World) -
     assert closed == ["closed"] * 2
 
 
+async def test_a_setup_that_says_nothing_of_it_leaves_a_live_merchant_live(world: World) -> None:
+    for said, is_live in ((None, False), (True, True), (None, True)):
+        await found(world.ctx, replace(facts(), live=said))
+        assert (await world.rows(Merchant))[0]["live"] is is_live
+
+
+async def test_a_merchant_with_a_test_clock_cannot_be_set_up_as_live(world: World) -> None:
+    await give_clock(world.ctx, "nordlicht", TestClock(name="test", now_at=START))
+
+    with pytest.raises(SetupError, match="nordlicht has a test clock, which no live merchant can have"):
+        await found(world.ctx, replace(facts(), live=True))
+
+    assert (await world.rows(Merchant))[0]["live"] is False
+
+
 async def test_a_live_merchants_time_cannot_be_moved(world: World) -> None:
     await found(world.ctx, replace(facts(), live=True))
 
