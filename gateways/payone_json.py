@@ -133,7 +133,7 @@ def read(answer: Answer, clean: Callable[[str], str]) -> Reply | Refused | Unkno
         return Reply(answer.status, parse(answer.body) if answer.body.strip() else Part({}), clean)
     except UnreadableError as error:
         excerpt = " ".join(clean(answer.body[:8192].decode(errors="replace")).split())[:300]
-        return Unknown(f"HTTP {answer.status}: {error}: {excerpt}")
+        return Unknown(f"PAYONE gave an answer that cannot be read: HTTP {answer.status}: {error}: {excerpt}")
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -82,7 +82,7 @@ def believe(outcome: Outcome, asking: Asking, seconds_since_sent: float) -> Outc
     if not isinstance(outcome, NotSent):
         return outcome
     if seconds_since_sent < asking.settle_s:
-        return Unknown(f"nothing there after {seconds_since_sent:.0f} s, which is too early to believe")
+        return Unknown(f"the gateway knows nothing after {seconds_since_sent:.0f} s, which is too early to believe")
     if asking.after_nothing == AfterNothing.PERSON:
         return Unknown(f"the gateway knows nothing, and a person decides: {outcome.reason}")
     return outcome

@@ -411,7 +411,7 @@ def _despair(case: Case, effects: Effects) -> None:
     if case.ask_in_s is None:
         outlook = "the gateway cannot be asked again"
     elif attempt["asks"] >= ASKS_BEFORE_A_PERSON:
-        outlook = f"it is still {case.state} after many questions"
+        outlook = "no answer is final after many questions"
     else:
         return
     what = f"{case.amount.major} {case.amount.currency} under the key {attempt['key']}"

@@ -414,7 +414,7 @@ async def test_the_log_of_a_failure_says_which_kind_it_was() -> None:
             await transport.send("POST", address, {}, BODY)
     exchange = next(entry for entry in logs if entry["event"] == "exchange")
     assert (exchange["log_level"], exchange["result"]) == ("warning", "NotSent")
-    assert exchange["error"].endswith("ConnectError")
+    assert "Connect" in exchange["error"]
     assert exchange["reason"].startswith("no connection was made: ")
 
 

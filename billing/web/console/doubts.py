@@ -94,6 +94,7 @@ _FIRST_PAGE: Final = ("tasks", "charges", "owed")
 TITLES: Final[Mapping[str, str]] = {
     "account_stopped": "Account stopped",
     "amount": "Another amount was booked",
+    "contradiction": "Approved, then denied by the gateway",
     "doubt": "Still in doubt",
     "forget": "Stored means not forgotten",
     "mail": "Mail not delivered",
