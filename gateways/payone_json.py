@@ -112,8 +112,8 @@ def parse(content: bytes, *, may_be_listed: bool = False) -> Part:
     """Return the one object that these bytes are, or list alone; raise `UnreadableError` for anything else."""
     try:
         found = json.loads(content, object_pairs_hook=_once)
-    except (ValueError, RecursionError) as error:
-        raise UnreadableError(f"not JSON: {type(error).__name__}") from None
+    except (ValueError, RecursionError):
+        raise UnreadableError("not JSON") from None
     if may_be_listed and isinstance(found, list) and len(found) == 1:
         found = found[0]
     if isinstance(found, dict):

@@ -651,7 +651,7 @@ async def test_an_address_nobody_can_open_is_a_doubt(url: str) -> None:
 
 
 async def test_an_asynchronous_payment_is_pending_without_a_redirect() -> None:
-    assert await paid(made("P", "00002")) == Pending(PAYMENT_ID, evidence="P")
+    assert await paid(made("P", "00002")) == Pending(PAYMENT_ID, evidence="PaymentZ reports the state P")
 
 
 async def test_a_bank_that_wants_an_absent_customer_is_waited_for() -> None:
