@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
+from billing.money import Money
+
 # Where fewer than one in twenty come through, a gateway is not busy but down.
 _TURNED_AWAY_PERCENT: Final = 95
 
@@ -79,47 +81,71 @@ Loads = Mapping[str, Load]
 _NOTHING: Final = Load(0, 0)
 
 
-def why_not_begin(brakes: Brakes, planned: Loads, before: Loads) -> str:
+@dataclass(frozen=True, slots=True)
+class Voice:
+    """How a reason is told: what people call each account, and the locale in which money is written for them."""
+
+    titles: Mapping[str, str]
+    locale: str
+
+    def account(self, reference: str) -> str:
+        """Return an account by what people call it."""
+        return self.titles.get(reference, reference)
+
+    def money(self, minor: int, currency: str) -> str:
+        """Write an amount."""
+        return Money(minor, currency).show(self.locale)
+
+
+def why_not_begin(brakes: Brakes, planned: Loads, before: Loads, voice: Voice) -> str:
     """Return why a run must not begin without a person's word; empty where nothing is strange.
 
     `before` is the most that one recent run charged; where there was none, growth cannot be judged.
     """
-    reasons = (_why_not(brakes, name, load, before.get(name, _NOTHING)) for name, load in sorted(planned.items()))
+    reasons = (
+        _why_not(brakes, name, load, before.get(name, _NOTHING), voice) for name, load in sorted(planned.items())
+    )
     return next(filter(None, reasons), "")
 
 
-def _why_not(brakes: Brakes, name: str, load: Load, before: Load) -> str:
+def _why_not(brakes: Brakes, name: str, load: Load, before: Load, voice: Voice) -> str:
+    reference, _, currency = name.rpartition(" ")
+    charges = f"{load.charges} charges in {currency} are due through {voice.account(reference)}"
+    amount = f"{voice.money(load.amount_minor, currency)} is due through {voice.account(reference)}"
     if brakes.charges_max and load.charges > brakes.charges_max:
-        return f"{name}: {load.charges} charges are more than the {brakes.charges_max} allowed"
+        return f"{charges}, and {brakes.charges_max} are the most allowed in one run"
     if brakes.amount_minor_max and load.amount_minor > brakes.amount_minor_max:
-        return f"{name}: {load.amount_minor} minor units are more than the {brakes.amount_minor_max} allowed"
+        return f"{amount}, and {voice.money(brakes.amount_minor_max, currency)} is the most allowed in one run"
     if not brakes.growth_percent or before.charges < brakes.least_charges:
         return ""
     factor = 100 + brakes.growth_percent
     if load.charges * 100 > before.charges * factor:
-        return f"{name}: {load.charges} charges, after {before.charges} at most in recent runs"
+        return f"{charges}, and no recent run had more than {before.charges}"
     if load.amount_minor * 100 > before.amount_minor * factor:
-        return f"{name}: {load.amount_minor} minor units, after {before.amount_minor} at most in recent runs"
+        return f"{amount}, and no recent run had more than {voice.money(before.amount_minor, currency)}"
     return ""
 
 
 def why_stop(brakes: Brakes, tallies: Mapping[str, Tally]) -> str:
-    """Return why a run must not go on, by how the charges through each account went; empty where they went well."""
-    reasons = (_rate(brakes, name, tally) for name, tally in sorted(tallies.items()))
+    """Return why a run must not go on, by how the charges through each account went; empty where they went well.
+
+    The tallies are by what people call the accounts.
+    """
+    reasons = (_rate(brakes, title, tally) for title, tally in sorted(tallies.items()))
     return next(filter(None, reasons), "")
 
 
-def _rate(brakes: Brakes, name: str, tally: Tally) -> str:
+def _rate(brakes: Brakes, title: str, tally: Tally) -> str:
     """Judge what was let in; of what was turned away, only whether that was nearly everything."""
     answered, let_in, away = tally.answered, tally.let_in, tally.turned_away
     if answered < brakes.least_charges:
         return ""
     if brakes.failed_percent and away * 100 > answered * _TURNED_AWAY_PERCENT:
-        return f"{name}: {away} of {answered} charges were turned away by a gateway that is too busy"
+        return f"{away} of {answered} charges through {title} were turned away, since it is too busy"
     if let_in < brakes.least_charges:
         return ""
     if brakes.failed_percent and tally.failed * 100 > let_in * brakes.failed_percent:
-        return f"{name}: {tally.failed} of {let_in} charges failed technically"
+        return f"{tally.failed} of {let_in} charges through {title} were refused, not sent or left in doubt"
     if brakes.declined_percent and tally.declined * 100 > let_in * brakes.declined_percent:
-        return f"{name}: {tally.declined} of {let_in} charges were declined"
+        return f"{tally.declined} of {let_in} charges through {title} were declined"
     return ""

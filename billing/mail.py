@@ -269,6 +269,11 @@ def choose_locale(tag: str) -> str:
     return f"{language}-{territory.upper()}" if known else language
 
 
+def english_in(country: str) -> str:
+    """Return the locale of those who read English and write amounts and days as in a country such as `AT`."""
+    return choose_locale(f"en-{country}" if country else "en-IE")
+
+
 @dataclass(frozen=True, slots=True)
 class Reader:
     """Writes amounts, days and means the way a reader in the locale expects them."""

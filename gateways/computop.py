@@ -201,11 +201,11 @@ class Computop:
         if not isinstance(answer, Answer):
             return answer
         if answer.status != 200:
-            return Unknown(f"HTTP {answer.status}")
+            return Unknown(f"Computop answered with HTTP {answer.status}")
         try:
             return self._envelope.unseal(answer.body.decode(CHARSET), clear=True)
         except UnreadableError as error:
-            return Unknown(f"an answer that cannot be read: {error}")
+            return Unknown(f"Computop gave an answer that cannot be read: {error}")
 
     def _address(self, page: str) -> str:
         return f"{self._settings.endpoint}/{page}"

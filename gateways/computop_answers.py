@@ -68,7 +68,7 @@ def _read(reply: Reply | Silence, decide: Callable[[Reply], Outcome]) -> Outcome
     try:
         return decide(reply)
     except UnreadableError as error:
-        return Unknown(f"an answer that cannot be read: {error}")
+        return Unknown(f"Computop gave an answer that cannot be read: {error}")
 
 
 def _check_key(reply: Reply, key: str) -> None:
@@ -95,7 +95,7 @@ def failure(reply: Reply) -> Declined | Refused | Pending | Unknown | None:
     if code == SUCCESS:
         return _not_done(status, gateway_id)
     if status in DONE | OPEN and meaning(code) is not Meaning.PENDING:
-        return Unknown(f"status {status} contradicts code {code}", gateway_id)
+        return Unknown(f"Computop contradicts itself: the state {status} with the code {code}", gateway_id)
     return _no(code, reply.text("Description"), gateway_id)
 
 
@@ -103,16 +103,16 @@ def _not_done(status: str, gateway_id: str) -> Pending | Unknown | None:
     if status in DONE:
         return None
     if status in OPEN:
-        return Pending(gateway_id, evidence=status)
-    return Unknown(f"status {status[:50]!r} contradicts a code of success", gateway_id)
+        return Pending(gateway_id, evidence=_reports(status))
+    return Unknown(f"Computop contradicts itself: the state {status[:50]!r} with a code of success", gateway_id)
 
 
 def _no(code: str, text: str, gateway_id: str) -> Declined | Refused | Pending | Unknown:
     match meaning(code):
         case Meaning.PENDING:
-            return Pending(gateway_id, evidence=code)
+            return Pending(gateway_id, evidence=f"Computop answered {code}, which is not decided yet")
         case Meaning.DOUBT:
-            return Unknown(f"{code} {text}".strip(), gateway_id)
+            return Unknown(f"Computop answered {code} {text}".strip(), gateway_id)
         case Meaning.OURS | Meaning.THIS_PAYMENT:
             return Refused(code, text or "Computop rejects what we sent", gateway_id)
         case found:
@@ -163,7 +163,7 @@ def _unanswered(reply: Reply, question: Question) -> Outcome:
         if question.page:
             return Pending(evidence="nobody has come to the page yet")
         return NotSent("Computop knows no such payment")
-    return Unknown(f"the question is answered with {code}", question.gateway_id)
+    return Unknown(f"Computop answered the question with {code}", question.gateway_id)
 
 
 def _standing(reply: Reply, question: Question) -> Standing:
@@ -194,12 +194,16 @@ def _of_payment(stand: Standing, question: Question, *, reserves: bool) -> Outco
     if stand.reserved and reserves and not under_way:
         return Approved(stand.gateway_id, _money(stand.reserved, stand), captured=False)
     if under_way or stand.reserved:
-        return Pending(stand.gateway_id, evidence=stand.last)
+        return Pending(stand.gateway_id, evidence=_reports(stand.last))
     if stand.last == FAILED:
         return Declined(FAILED, DeclineClass.RETRY_LATER, "an inquiry names no reason", stand.gateway_id)
     if stand.last == "OK" and reserves:
         return Approved(stand.gateway_id, question.amount, captured=False, undone=OperationKind.REVERSAL)
     return Unknown(f"nothing was paid, and the last step is {stand.last[:50]!r}", stand.gateway_id)
+
+
+def _reports(state: str) -> str:
+    return f"Computop reports the state {state}"
 
 
 def _of_operation(stand: Standing, question: Question, kind: OperationKind) -> Outcome:
@@ -211,15 +215,16 @@ def _of_operation(stand: Standing, question: Question, kind: OperationKind) -> O
     if moved >= question.settled_minor + question.amount.minor:
         return Approved(stand.gateway_id, question.amount)
     if stand.last in OPEN:
-        return Pending(stand.gateway_id, evidence=stand.last)
-    return NotSent(f"no {kind} beyond what is known: {moved} in all")
+        return Pending(stand.gateway_id, evidence=_reports(stand.last))
+    there = _money(moved, stand)
+    return NotSent(f"Computop knows no other {kind}: {there.major} {there.currency} in all")
 
 
 def _of_reversal(stand: Standing, question: Question) -> Outcome:
     if stand.captured:
         return Declined("CAPTURED", DeclineClass.NEVER, "it was captured already", stand.gateway_id)
     if stand.last in OPEN:
-        return Pending(stand.gateway_id, evidence=stand.last)
+        return Pending(stand.gateway_id, evidence=_reports(stand.last))
     if stand.reserved:
         return NotSent("the reservation still stands")
     return Approved(stand.gateway_id, question.amount)

@@ -120,8 +120,8 @@ def page(reply: Reply | Silence, life_s: int) -> Checkout | Declined | Refused |
             return Checkout(_location(reply), life_s)
         outcome = said_no(reply.code, _error_text(reply))
     except UnreadableError as error:
-        return Unknown(f"SelectPayment: {error}")
-    return outcome if isinstance(outcome, Declined | Refused) else Unknown(f"SelectPayment: {reply.code} and no page")
+        return _unclear("SelectPayment", error)
+    return outcome if isinstance(outcome, Declined | Refused) else Unknown(f"mPAY24 opened no page: {reply.code}")
 
 
 def stored(reply: Reply | Silence, news: ProfileNews) -> ProfileNews | Outcome:
@@ -133,7 +133,7 @@ def stored(reply: Reply | Silence, news: ProfileNews) -> ProfileNews | Outcome:
             return Pending(reply.part.number("mpayTID"), redirect=_location(reply))
         return news if reply.ok else said_no(reply.code, _error_text(reply))
     except UnreadableError as error:
-        return Unknown(f"CreateCustomer: {error}")
+        return _unclear("CreateCustomer", error)
 
 
 def token_form(reply: Reply | Silence) -> TokenForm | Outcome:
@@ -144,9 +144,9 @@ def token_form(reply: Reply | Silence) -> TokenForm | Outcome:
         if not reply.ok:
             return said_no(reply.code, _error_text(reply))
         token, api_key = reply.part.text("token"), reply.part.text("apiKey")
-        return TokenForm(_location(reply), token, api_key) if token else Unknown("CreatePaymentToken: no token")
+        return TokenForm(_location(reply), token, api_key) if token else Unknown("mPAY24 opened no card fields")
     except UnreadableError as error:
-        return Unknown(f"CreatePaymentToken: {error}")
+        return _unclear("CreatePaymentToken", error)
 
 
 # --- what follows a payment ---------------------------------------------------------------
@@ -164,7 +164,11 @@ def _operation(reply: Reply, done: Approved, state: str) -> Outcome:
         raise UnreadableError("the answer is about another transaction")
     states = {part.text("tStatus") for part in transactions}
     if reply.ok:
-        return done if states <= {state} else Unknown(f"OK, but the transaction is {states}", done.gateway_id)
+        return (
+            done
+            if states <= {state}
+            else Unknown(f"mPAY24 says OK, and shows the payment as {', '.join(sorted(states))}", done.gateway_id)
+        )
     if reply.code == "ALREADY_PROCESSED" and states == {state}:
         return done
     if reply.code == "ALREADY_PROCESSED" and states & _TOO_LATE[state]:
@@ -339,7 +343,7 @@ def profiles(reply: Reply | Silence) -> ProfilePage | Outcome:
         ]
         return ProfilePage(tuple(found), int(reply.part.number("all") or 0))
     except (UnreadableError, ValueError) as error:
-        return Unknown(f"ListProfiles: {error}")
+        return _unclear("ListProfiles", error)
 
 
 def _profile(customer: Part, means: Part) -> ProfileNews:
@@ -373,7 +377,11 @@ def _read(reply: Reply | Silence, decode: Callable[[Reply], Outcome]) -> Outcome
     try:
         return decode(reply)
     except UnreadableError as error:
-        return Unknown(f"{reply.code}: {error}")
+        return Unknown(f"mPAY24 gave an answer that is not clear: {reply.code}: {error}")
+
+
+def _unclear(operation: str, error: UnreadableError | ValueError) -> Unknown:
+    return Unknown(f"mPAY24 gave an answer to {operation} that is not clear: {error}")
 
 
 def _asked(reply: Reply | Silence, decode: Callable[[Reply], Outcome]) -> Outcome:

@@ -124,9 +124,8 @@ def read(operation: str, answer: Answer, clean: Callable[[str], str]) -> Reply |
     try:
         return _by_status(operation, answer)
     except UnreadableError as error:
-        return Unknown(
-            f"{operation}: {clean(str(error))}: {_excerpt(clean(answer.body[:8192].decode(errors='replace')))}"
-        )
+        excerpt = _excerpt(clean(answer.body[:8192].decode(errors="replace")))
+        return Unknown(f"mPAY24 gave an answer to {operation} that cannot be read: {clean(str(error))}: {excerpt}")
 
 
 def _by_status(operation: str, answer: Answer) -> Reply | Refused | Unknown:

@@ -111,7 +111,7 @@ def _outcome(reply: Reply, given: Given, settings: Settings) -> Outcome:
     state = _state(told, given)
     match state:
         case State.OPEN | State.CAPTURING:
-            return Pending(gateway_id, evidence=told.first("status", "transactionStatus"))
+            return Pending(gateway_id, evidence=_reports(told.first("status", "transactionStatus")))
         case State.FAILED | State.CANCELED:
             return _declined(reply, gateway_id, state)
         case _:
@@ -257,7 +257,7 @@ def _operation(reply: Reply, kind: OperationKind, booked_id: str, amount: Money)
     short = told["transactionStatus"]
     if told.code != codes.DONE[kind] or short not in ("", YES, "P"):
         raise UnreadableError(f"neither done nor refused: {reply.said}")
-    return Pending(booked_id, evidence=short) if short == "P" else Approved(booked_id, amount)
+    return Pending(booked_id, evidence=_reports(short)) if short == "P" else Approved(booked_id, amount)
 
 
 def _step(state: State, kind: OperationKind, booked_id: str, amount: Money) -> Outcome:
@@ -265,7 +265,7 @@ def _step(state: State, kind: OperationKind, booked_id: str, amount: Money) -> O
     if state in done:
         return Approved(booked_id, amount)
     if state in under_way:
-        return Pending(booked_id, evidence=state.name.lower())
+        return Pending(booked_id, evidence=_reports(state.name.lower()))
     raise UnreadableError(f"a {kind} that leads to {state.name.lower()}")
 
 
@@ -357,6 +357,10 @@ def news(reply: Reply, key: str, settings: Settings) -> tuple[Outcome, Operation
 # --- shared -----------------------------------------------------------------------------------------------
 
 
+def _reports(state: str) -> str:
+    return f"PaymentZ reports the state {state}"
+
+
 def _read(reply: Reply | Silence, decode: Callable[[Reply], Outcome], gateway_id: str = "") -> Outcome:
     """Decode a reply; one that is unreadable or contradicts itself is in doubt, and so is not lost."""
     if not isinstance(reply, Reply):
@@ -367,4 +371,4 @@ def _read(reply: Reply | Silence, decode: Callable[[Reply], Outcome], gateway_id
         return decode(reply)
     except UnreadableError as error:
         reason, *told_id = error.args
-        return Unknown(reason, *(told_id or [gateway_id]))
+        return Unknown(f"PaymentZ gave an answer that is not clear: {reason}", *(told_id or [gateway_id]))

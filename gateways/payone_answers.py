@@ -125,7 +125,7 @@ def _outcome(made: Part, given: Given, created: Part | None = None) -> Outcome:
 
 def _pending(made: Part, gateway_id: str, action: Part) -> Pending:
     if not action:
-        return Pending(gateway_id, evidence=made.text("status"))
+        return Pending(gateway_id, evidence=f"PAYONE reports the state {made.text('status')}")
     if action.text("actionType") != "REDIRECT":
         raise UnreadableError(f"it wants {action.text('actionType')}, which is no card's", gateway_id)
     redirect = action.part("redirectData").web_address("redirectURL")
@@ -222,7 +222,11 @@ def _on_page(reply: Reply, given: Given) -> Outcome:
     status = reply.body.text("status")
     if status not in ("IN_PROGRESS", "CANCELLED_BY_CONSUMER"):
         raise UnreadableError(f"a checkout that is {status} and has no payment")
-    return Pending(evidence=status) if given.page else NotSent(f"nothing was paid on the page: {status}")
+    return (
+        Pending(evidence=f"PAYONE reports the page as {status}")
+        if given.page
+        else NotSent(f"nothing was paid on the page: {status}")
+    )
 
 
 def _as_evidence(outcome: Outcome, given: Given) -> Outcome:
@@ -284,8 +288,9 @@ def _step(entry: Entry, kind: Kind, booked_id: str, amount: Money) -> Outcome:
         case Step.DONE:
             return Approved(booked_id, amount)
         case Step.OPEN:
-            unsure = "; PAYONE itself does not know" if entry.code in UNDECIDED else ""
-            return Pending(booked_id, evidence=f"{entry.status or kind.name} {entry.code}{unsure}")
+            unsure = ", and does not know itself" if entry.code in UNDECIDED else ""
+            known = f"PAYONE reports the state {entry.status or kind.name} {entry.code}"
+            return Pending(booked_id, evidence=f"{known}{unsure}")
         case Step.REFUSED:
             return Declined(str(entry.code), DeclineClass.NEVER, entry.status, booked_id)
         case None:

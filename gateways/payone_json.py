@@ -112,8 +112,8 @@ def parse(content: bytes, *, may_be_listed: bool = False) -> Part:
     """Return the one object that these bytes are, or list alone; raise `UnreadableError` for anything else."""
     try:
         found = json.loads(content, object_pairs_hook=_once)
-    except (ValueError, RecursionError) as error:
-        raise UnreadableError(f"not JSON: {type(error).__name__}") from None
+    except (ValueError, RecursionError):
+        raise UnreadableError("not JSON") from None
     if may_be_listed and isinstance(found, list) and len(found) == 1:
         found = found[0]
     if isinstance(found, dict):
@@ -133,7 +133,7 @@ def read(answer: Answer, clean: Callable[[str], str]) -> Reply | Refused | Unkno
         return Reply(answer.status, parse(answer.body) if answer.body.strip() else Part({}), clean)
     except UnreadableError as error:
         excerpt = " ".join(clean(answer.body[:8192].decode(errors="replace")).split())[:300]
-        return Unknown(f"HTTP {answer.status}: {error}: {excerpt}")
+        return Unknown(f"PAYONE gave an answer that cannot be read: HTTP {answer.status}: {error}: {excerpt}")
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -252,9 +252,9 @@ class Transport:
         `hidden` is a part of the address that no log shows, such as a token in its path.
         """
         started_s = time.monotonic()
-        result = await self._send_once(method, url, headers, body)
+        result, error = await self._send_once(method, url, headers, body)
         shown = url.replace(hidden, MASK) if hidden else url
-        self._record(method, shown, time.monotonic() - started_s, result)
+        self._record(method, shown, time.monotonic() - started_s, result, error)
         self._record_bodies(body, result)
         return result
 
@@ -265,17 +265,18 @@ class Transport:
 
     async def _send_once(
         self, method: str, url: str, headers: Mapping[str, str], body: bytes
-    ) -> Answer | NotSent | Unknown:
+    ) -> tuple[Answer | NotSent | Unknown, str]:
+        """Return what came of it, and for the log the kind of error it was, if it was one."""
         left_at, sign, wait_s = time.monotonic(), Sign.NOTHING, None
         self.pace.leave()
         try:
             async with asyncio.timeout(self._limits.total_s):
                 answer = await self._exchange(method, url, headers, body)
             sign, wait_s = _sign_of(answer), _wait_of(answer)
-            return answer
+            return answer, ""
         except Exception as error:  # noqa: BLE001 - whatever went wrong, the request may have arrived
             sign = Sign.LATE if _took_too_long(error) else Sign.NOTHING
-            return self._named(error)
+            return self._named(error), type(error).__name__
         finally:
             self.pace.come_back(left_at, time.monotonic(), sign, wait_s)
 
@@ -305,15 +306,16 @@ class Transport:
         return bytes(body)
 
     def _named(self, error: Exception) -> NotSent | Unknown:
-        reason = self.redaction.clean(f"{type(error).__name__}: {error}".rstrip(": "))
+        said = f": {error}" if str(error) else ""
+        reason = self.redaction.clean(f"{_what_broke(error, self._limits)}{said}")
         return NotSent(reason) if _proves_nothing_left(error) else Unknown(reason)
 
-    def _record(self, method: str, url: str, took_s: float, result: Answer | NotSent | Unknown) -> None:
+    def _record(self, method: str, url: str, took_s: float, result: Answer | NotSent | Unknown, error: str) -> None:
         about = {"method": method, "address": _shown(url), "duration_ms": round(took_s * 1000)}
         if isinstance(result, Answer):
             self._log.info("exchange", **about, result="answer", status=result.status)
         else:
-            self._log.warning("exchange", **about, result=type(result).__name__, reason=result.reason)
+            self._log.warning("exchange", **about, result=type(result).__name__, error=error, reason=result.reason)
 
     def _record_bodies(self, body: bytes, result: Answer | NotSent | Unknown) -> None:
         answer = result.body if isinstance(result, Answer) else b""
@@ -349,6 +351,15 @@ def _wait_of(answer: Answer) -> float | None:
     """Return how many seconds the gateway wants to be left alone; a date it may name instead is not read."""
     asked = answer.headers.get("retry-after", "").strip()
     return float(asked) if asked.isascii() and asked.isdecimal() and len(asked) < 10 else None
+
+
+def _what_broke(error: Exception, limits: Limits) -> str:
+    """Say what broke, in words for whoever looks into a doubt."""
+    if _proves_nothing_left(error):
+        return "no connection was made"
+    if _took_too_long(error):
+        return f"there was no whole answer within {limits.total_s:g} s"
+    return "the exchange broke off"
 
 
 def _proves_nothing_left(error: Exception) -> bool:

@@ -239,7 +239,7 @@ async def _work(ctx: Context, scope: RunScope, moment: Moment, progress: Progres
         await _end_canceled(ctx, session, scope)
         await _begin_series(session, scope)
         progress.due(await _count_due(session, scope.merchant_id, scope.on))
-        watch = await watch_over(session, scope.run_id, scope.merchant_id, moment.now)
+        watch = await watch_over(ctx, session, scope.run_id, scope.merchant_id, moment.now)
     await try_unsent_again(ctx, scope.merchant_id, moment, scope.run_id)
     useful_at = monotonic()
     while True:

@@ -106,7 +106,7 @@ class _Merchant(_Strict):
     privacy_url: str = ""
     invoice_page: str = ""
     accent: Annotated[str, AfterValidator(_accent)] = ""
-    live: bool = False
+    live: bool | None = None
     verification_minor: Annotated[int, Field(ge=1, le=1000)] = 10
     link_days: Annotated[int, Field(ge=1, le=365)] = 14
     catch_up: Literal["each", "approval"] = "each"

@@ -9,11 +9,12 @@ from datetime import datetime
 from enum import Enum, auto
 from typing import Any, Final
 
-from sqlalchemy import func, select, update
+from sqlalchemy import RowMapping, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from billing.brakes import Brakes, Tally, why_stop
+from billing.brakes import Brakes, Tally, Voice, why_stop
 from billing.gateway import Approved, Declined, Outcome, Pending
+from billing.mail import english_in
 from billing.models import Attempt, GatewayAccount, Merchant, Run, RunState, table
 from billing.payments import AttemptState
 from billing.services.context import Context
@@ -50,7 +51,7 @@ class Watch:
     run_id: int
     merchant_id: int
     brakes: Brakes
-    names: Mapping[int, str]
+    titles: Mapping[int, str]
     now: datetime
     window: dict[int, Tally] = field(default_factory=lambda: defaultdict(Tally))
     aside: set[int] = field(default_factory=set)
@@ -133,7 +134,7 @@ class Watch:
         return {id_: tally.less_turned_away(max(away.get(id_, 0), 0)) for id_, tally in tallies.items()}
 
     def _named(self, tallies: Mapping[int, Tally]) -> Mapping[str, Tally]:
-        return {self.names.get(id_, str(id_)): tally for id_, tally in tallies.items()}
+        return {self.titles.get(id_, str(id_)): tally for id_, tally in tallies.items()}
 
     async def _judge(self, session: AsyncSession, tallies: Mapping[str, Tally]) -> Verdict:
         reason = why_stop(self.brakes, tallies)
@@ -142,12 +143,24 @@ class Watch:
         return Verdict.STOP if reason else Verdict.GO
 
 
-async def watch_over(session: AsyncSession, run_id: int, merchant_id: int, now: datetime) -> Watch:
+async def watch_over(ctx: Context, session: AsyncSession, run_id: int, merchant_id: int, now: datetime) -> Watch:
     """Return an eye on a run."""
     thresholds = (await session.execute(select(_merchant.c.brakes).where(_merchant.c.id == merchant_id))).scalar_one()
-    columns = select(_account.c.id, _account.c.reference).where(_account.c.merchant_id == merchant_id)
-    names = {row.id: row.reference for row in await session.execute(columns)}
-    return Watch(run_id, merchant_id, brakes_of(thresholds), names, now)
+    titles = {each["id"]: title for each, title in await _accounts(ctx, session, merchant_id)}
+    return Watch(run_id, merchant_id, brakes_of(thresholds), titles, now)
+
+
+async def voice_of(ctx: Context, session: AsyncSession, merchant_id: int, country: str) -> Voice:
+    """Return how reasons are told to a merchant's people."""
+    titles = {each["reference"]: title for each, title in await _accounts(ctx, session, merchant_id)}
+    return Voice(titles, english_in(country))
+
+
+async def _accounts(ctx: Context, session: AsyncSession, merchant_id: int) -> list[tuple[RowMapping, str]]:
+    """Return the merchant's accounts, each with what people call it."""
+    columns = select(_account.c.id, _account.c.reference, _account.c.gateway)
+    rows = (await session.execute(columns.where(_account.c.merchant_id == merchant_id))).mappings()
+    return [(row, ctx.gateways.account_title(row["reference"], row["gateway"])) for row in rows]
 
 
 async def hold(session: AsyncSession, run_id: int, merchant_id: int, reason: str, now: datetime) -> None:

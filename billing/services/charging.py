@@ -54,6 +54,7 @@ from billing.services.pacing import Places
 from billing.services.recalling import recall
 from billing.services.running import withdraw_unsent
 from billing.services.settling import News, settle
+from billing.services.wording import words_for
 from billing.store import after_s
 from billing.vault import VaultError
 
@@ -368,9 +369,9 @@ async def _outcome_of(ctx: Context, errand: Errand) -> Outcome:
     except TimeoutError:
         return Unknown("the claim was over before the answer was in")
     except (MisuseError, VaultError) as error:
-        return NotSent(f"{type(error).__name__}: {error}", lasting=True)
+        return NotSent(words_for(error), lasting=True)
     except Exception as error:  # noqa: BLE001 - money may have moved, so whatever broke is a doubt
-        return Unknown(f"{type(error).__name__}: {error}")
+        return Unknown(words_for(error))
 
 
 def _forgotten(ctx: Context, errand: Errand) -> Outcome | None:

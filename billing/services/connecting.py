@@ -10,7 +10,7 @@ from typing import Final
 from sqlalchemy import RowMapping, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from billing.gateway import Abilities, ConfigurationError, GatewayKind
+from billing.gateway import Abilities, ConfigurationError, Gateway, GatewayKind
 from billing.models import GatewayAccount, new_row, table
 from billing.services.context import Context
 from billing.services.refusing import ConflictError, MissingError, UnfitError
@@ -51,15 +51,18 @@ async def check_credentials(ctx: Context, gateway: str, given: Mapping[str, str]
             _check_address(ctx, setting.name, address)
     try:
         opened = ctx.gateways.open(gateway, given)
+        await opened.close()
+        check_lease(ctx, opened)
     except ConfigurationError as error:
         raise UnfitError(error.setting, str(error)) from None
-    await opened.close()
-    if opened.abilities.timeout_s >= ctx.lease_s:
-        raise UnfitError(
-            "timeout_s",
-            f"an exchange may last {opened.abilities.timeout_s:g} s, and has to end within the {ctx.lease_s} s of "
-            "TURNUS_LEASE_S: else nothing is charged any more",
-        )
+
+
+def check_lease(ctx: Context, gateway: Gateway) -> None:
+    """Raise `ConfigurationError` for a gateway whose exchanges may outlast a claim: every night would refuse it."""
+    timeout_s = gateway.abilities.timeout_s
+    if timeout_s >= ctx.lease_s:
+        said = f"timeout_s cannot be {timeout_s:g}: an exchange has to end within the {ctx.lease_s} s of TURNUS_LEASE_S"
+        raise ConfigurationError(f"{said}, else nothing is charged any more", "timeout_s")
 
 
 def _check_address(ctx: Context, name: str, address: str) -> None:

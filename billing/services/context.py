@@ -46,6 +46,16 @@ class Gateways:
         rows = (await session.execute(columns.where(account.c.id.in_(account_ids)))).all()
         return {row.id: self._gateway(row.id, row.gateway, row.sealed_credentials) for row in rows}
 
+    def title_of(self, gateway: str) -> str:
+        """Return the name of a gateway as people know it."""
+        kind = self.kinds.get(gateway)
+        return kind.title if kind is not None else gateway
+
+    def account_title(self, reference: str, gateway: str) -> str:
+        """Return what people call an account: its gateway's name, and its key where that says more."""
+        title = self.title_of(gateway)
+        return title if reference == gateway else f"{title} ({reference})"
+
     def places(self, account_id: int) -> Places:
         """Return the places of an account that was opened: the same ones for all that this process asks of it."""
         return self._places[account_id]

@@ -25,9 +25,9 @@ from billing.models import (
     Run,
     Subscription,
     Task,
-    WebhookEndpoint,
     table,
 )
+from billing.services.listening import ENDPOINTS
 
 _customer, _subscription, _invoice = table(Customer), table(Subscription), table(Invoice)
 _attempt, _plan, _account, _series = table(Attempt), table(Plan), table(GatewayAccount), table(NumberSeries)
@@ -39,6 +39,7 @@ _ID: Final = re.compile(r"(cus|sub|inv|att)_(\d{1,18})")
 _DIGITS: Final = re.compile(r"\d{1,9}")
 
 _operation, _notification, _event = table(Operation), table(Notification), table(Event)
+_endpoint = ENDPOINTS.subquery()
 _PAGED: Final = re.compile(r"(evt)_([0-9a-f]{32})|([a-z]+)_([0-9]{1,18})")
 # What nobody looks for but by its id: how its owner is found, and the column that the id is in.
 _BY_ID: Final[dict[str, tuple[Any, ColumnElement[int], ColumnElement[Any]]]] = {
@@ -47,7 +48,7 @@ _BY_ID: Final[dict[str, tuple[Any, ColumnElement[int], ColumnElement[Any]]]] = {
     "task": (table(Task), table(Task).c.merchant_id, table(Task).c.id),
     "not": (_notification.join(_account), _account.c.merchant_id, _notification.c.id),
     "msg": (table(Message), table(Message).c.merchant_id, table(Message).c.id),
-    "hook": (table(WebhookEndpoint), table(WebhookEndpoint).c.merchant_id, table(WebhookEndpoint).c.id),
+    "hook": (_endpoint, _endpoint.c.merchant_id, _endpoint.c.id),
     "evt": (_event, _event.c.merchant_id, _event.c.uid),
 }
 

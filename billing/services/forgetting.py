@@ -31,6 +31,7 @@ from billing.services.context import Context, moments
 from billing.services.refusing import ConflictError, MissingError
 from billing.services.tasking import NewTask, end_tasks, raise_tasks
 from billing.services.telling import NewEvent, tell
+from billing.services.wording import words_for
 from billing.subscriptions import SubscriptionState
 
 _profile, _customer, _attempt = table(Profile), table(Customer), table(Attempt)
@@ -74,7 +75,7 @@ async def forget_at_gateway(ctx: Context, merchant_id: int, profile_id: int) -> 
     try:
         outcome: Outcome = await gateway.forget(profile_of(ctx, row))
     except Exception as error:  # noqa: BLE001 - whatever it is, the profile is still stored there, and the task says so
-        outcome = Unknown(f"{type(error).__name__}: {error}")
+        outcome = Unknown(words_for(error))
     if not isinstance(outcome, Approved):
         _log.warning("a profile was not forgotten at its gateway", profile=f"pro_{profile_id}", said=repr(outcome))
         return

@@ -13,7 +13,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from billing.gateway import ConfigurationError
 from billing.models import AccountState, GatewayAccount, Merchant, Plan, Price, TestClock, table
 from billing.pricing import Terms
+from billing.services.arranging import no_clock_live
 from billing.services.auditing import Actor, audit
+from billing.services.connecting import check_lease
 from billing.services.context import Context
 from billing.services.tasking import end_tasks
 
@@ -52,7 +54,7 @@ class PlanFacts:
 
 @dataclass(frozen=True, slots=True)
 class MerchantFacts:
-    """A merchant to be; empty texts are left as they are."""
+    """A merchant to be; empty texts are left as they are, and so is whether it is live where nothing is said of it."""
 
     reference: str
     name: str
@@ -71,7 +73,7 @@ class MerchantFacts:
     privacy_url: str = ""
     invoice_page: str = ""
     accent: str = ""
-    live: bool = False
+    live: bool | None = None
     verification_minor: int = 10
     link_days: int = 14
     catch_up: str = "each"
@@ -100,6 +102,7 @@ async def found(ctx: Context, facts: MerchantFacts, *, connect: bool = False, ac
             await _plan(session, merchant.id, plan)
         about = {"accounts": " ".join(each.reference for each in facts.accounts)}
         about |= {"plans": " ".join(each.reference for each in facts.plans)}
+        about |= {} if facts.live is None else {"live": "yes" if facts.live else "no"}
         await audit(ctx, session, [merchant.id], actor, "set_up", facts.reference, **about)
         return merchant.id
 
@@ -138,6 +141,7 @@ async def _check(ctx: Context, account: AccountFacts, *, connect: bool) -> None:
     try:
         gateway = ctx.gateways.open(account.gateway, account.credentials)
         try:
+            check_lease(ctx, gateway)
             if connect:
                 await gateway.check()
         finally:
@@ -155,11 +159,15 @@ async def _find(session: AsyncSession, model: Any, **where: Any) -> Any:
 async def _merchant(ctx: Context, session: AsyncSession, facts: MerchantFacts) -> Merchant:
     merchant = await _find(session, Merchant, reference=facts.reference)
     values = {name: value for name, value in asdict(facts).items() if name not in {"accounts", "plans"}}
+    if facts.live is None:
+        del values["live"]
     if merchant is None:
         if facts.reference in ctx.doors:
             raise SetupError(f"no merchant can be called {facts.reference!r}: pages of the console are found by that")
         merchant = Merchant(**{name: value for name, value in values.items() if value != ""})
         session.add(merchant)
+    elif facts.live and merchant.test_clock_id is not None:
+        raise SetupError(no_clock_live(facts.reference))
     for name, value in values.items():
         if value != "":
             setattr(merchant, name, value)

@@ -57,6 +57,7 @@ from billing.services.refusing import ConflictError
 from billing.services.settling import News, settle_within
 from billing.services.tasking import NewTask, end_tasks, raise_tasks
 from billing.services.telling import NewEvent, tell
+from billing.services.wording import words_for
 from billing.store import PAGE, after_s, insert_unless
 
 _notification, _attempt, _operation = table(Notification), table(Attempt), table(Operation)
@@ -112,7 +113,7 @@ async def settle_notification(ctx: Context, notification_id: int) -> Notificatio
     except OperationalError:
         raise  # the database was busy or away, and the next look finds it as it is
     except Exception as error:  # noqa: BLE001 - one that breaks us must not keep us from all that come after it
-        reason = f"{type(error).__name__}: {getattr(error, 'orig', error)}"
+        reason = words_for(error)
 
         async def give_up(*_: object) -> _Acted:
             return NotificationState.OPEN, reason, None

@@ -56,6 +56,7 @@ from billing.services.posting import Posted, post_once
 from billing.services.refusing import ConflictError
 from billing.services.tasking import NewTask, end_tasks, raise_tasks
 from billing.services.telling import NewEvent, tell
+from billing.services.wording import words_for
 from billing.store import PAGE, after_s
 
 _operation, _attempt = table(Operation), table(Attempt)
@@ -312,10 +313,10 @@ async def _do(ctx: Context, errand: _Errand) -> Outcome:
             known = await _ask(ctx, errand) if asks or ctx.ask_first else NotSent("it is new")
             return known if asks or not isinstance(known, NotSent) else await _send(errand)
     except MisuseError as error:
-        reason = f"{type(error).__name__}: {error}"
+        reason = words_for(error)
         return Unknown(reason) if asks else NotSent(reason)
     except Exception as error:  # noqa: BLE001 - money may have moved, so whatever broke is a doubt
-        return Unknown(f"{type(error).__name__}: {error}")
+        return Unknown(words_for(error))
 
 
 async def _ask(ctx: Context, errand: _Errand) -> Outcome:

@@ -31,6 +31,7 @@ from billing.services.context import Context
 from billing.services.gathering import Gathering, Group, in_groups
 from billing.services.refusing import ConflictError
 from billing.services.tasking import NewTask, end_tasks, raise_tasks
+from billing.services.wording import words_for
 from billing.store import after_s
 
 _message, _run = table(Message), table(Run)
@@ -243,7 +244,7 @@ async def _send(ctx: Context, postman: Postman, errand: Errand) -> Fate:
     except MailError as error:
         return Fate(MessageState.FAILED, str(error))
     except Exception as error:  # noqa: BLE001 - one mail that cannot be written must not hold up the others
-        return Fate(MessageState.FAILED, f"{type(error).__name__}: {error}")
+        return Fate(MessageState.FAILED, words_for(error))
     return Fate(MessageState.SENT)
 
 

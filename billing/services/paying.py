@@ -55,6 +55,7 @@ from billing.services.messaging import NewMessage, Owed, give_links, queue, supe
 from billing.services.profiling import is_stored_as
 from billing.services.recalling import recall
 from billing.services.settling import News, settle
+from billing.services.wording import words_for
 from billing.store import after_s
 
 _link, _invoice, _verification = table(PayLink), table(Invoice), table(Verification)
@@ -323,7 +324,7 @@ async def _open(ctx: Context, gateway: Gateway, attempt_id: int, link_id: int, o
     try:
         answer = await gateway.open_checkout(order)
     except Exception as error:  # noqa: BLE001 - whatever broke, the customer gets no page
-        answer = NotSent(f"{type(error).__name__}: {error}", lasting=isinstance(error, MisuseError))
+        answer = NotSent(words_for(error), lasting=isinstance(error, MisuseError))
     if not isinstance(answer, Checkout):
         outcome = _without_page(answer)
         await settle(ctx, [News(attempt_id, outcome)])
@@ -340,7 +341,7 @@ async def told_before(ctx: Context, gateway: Gateway, key: str, amount: Money) -
     try:
         found = found_out(await gateway.find(Question(key, amount)))
     except Exception as error:  # noqa: BLE001 - whatever broke, nothing is known of the key
-        return Unknown(f"{type(error).__name__}: {error}")
+        return Unknown(words_for(error))
     return None if isinstance(found, NotSent) else found
 
 

@@ -21,6 +21,7 @@ from billing.services.context import Context
 from billing.services.looking import Standing, Visit, Way, look
 from billing.services.paying import Opened, Taken, open_page, payer_in, recall_owed, take_right, told_before, too_early
 from billing.services.settling import News, settle
+from billing.services.wording import words_for
 from billing.store import after_s
 
 _page = table(Checkout)
@@ -48,7 +49,7 @@ async def open_fields(ctx: Context, link_id: int, way: str) -> CardForm | Outcom
     try:
         return await gateway.open_card_form(payer_in(seen))
     except Exception as error:  # noqa: BLE001 - whatever broke, the customer gets no fields
-        return Unknown(f"{type(error).__name__}: {error}")
+        return Unknown(words_for(error))
 
 
 async def pay_by_fields(ctx: Context, link_id: int, submitted: Submitted) -> Opened:
@@ -124,9 +125,9 @@ async def _send(gateway: Gateway, charge: PresentCharge) -> Outcome:
     try:
         return await gateway.charge_present(charge)
     except MisuseError as error:
-        return NotSent(f"{type(error).__name__}: {error}", lasting=True)
+        return NotSent(words_for(error), lasting=True)
     except Exception as error:  # noqa: BLE001 - money may have moved, so whatever broke is a doubt
-        return Unknown(f"{type(error).__name__}: {error}")
+        return Unknown(words_for(error))
 
 
 def _lead_on(outcome: Outcome) -> Opened:

@@ -28,6 +28,7 @@ from billing.services.context import Context, Moment, moments
 from billing.services.pacing import Places
 from billing.services.settling import News, settle
 from billing.services.tasking import NewTask, raise_tasks
+from billing.services.wording import words_for
 from billing.store import PAGE, after_s
 
 _invoice, _attempt, _right = table(Invoice), table(Attempt), table(ChargeRight)
@@ -206,7 +207,7 @@ async def _find(gateway: Gateway, row: RowMapping, number: int) -> Outcome:
     try:
         return await gateway.find(Question(key, amount, "", 1))
     except Exception as error:  # noqa: BLE001 - an adapter that breaks has said nothing
-        return Unknown(f"{type(error).__name__}: {error}")
+        return Unknown(words_for(error))
 
 
 async def _adopt(ctx: Context, row: RowMapping, memory: _Memory, moment: Moment) -> None:

@@ -20,6 +20,7 @@ from billing.services.context import Context
 from billing.services.operating import bring_forward
 from billing.services.repeating import is_repeatable, repeat
 from billing.services.settling import News, settle
+from billing.services.wording import words_for
 from billing.store import PAGE, after_s
 
 _attempt, _checkout = table(Attempt), table(Checkout)
@@ -81,7 +82,7 @@ def believe(outcome: Outcome, asking: Asking, seconds_since_sent: float) -> Outc
     if not isinstance(outcome, NotSent):
         return outcome
     if seconds_since_sent < asking.settle_s:
-        return Unknown(f"nothing there after {seconds_since_sent:.0f} s, which is too early to believe")
+        return Unknown(f"the gateway knows nothing after {seconds_since_sent:.0f} s, which is too early to believe")
     if asking.after_nothing == AfterNothing.PERSON:
         return Unknown(f"the gateway knows nothing, and a person decides: {outcome.reason}")
     return outcome
@@ -135,7 +136,7 @@ async def _ask(ctx: Context, doubt: _Doubt) -> News:
     try:
         outcome = await _find_out(ctx, doubt)
     except Exception as error:  # noqa: BLE001 - an adapter that breaks has settled nothing
-        outcome = Unknown(f"{type(error).__name__}: {error}")
+        outcome = Unknown(words_for(error))
     return News(doubt.row["id"], outcome)
 
 

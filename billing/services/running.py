@@ -47,7 +47,7 @@ from billing.models import (
     table,
 )
 from billing.payments import AttemptState
-from billing.services.braking import brakes_of, hold
+from billing.services.braking import brakes_of, hold, voice_of
 from billing.services.context import Context, Moment, moments
 from billing.store import after_s
 from billing.subscriptions import Collection
@@ -137,7 +137,8 @@ async def begin_within(ctx: Context, session: AsyncSession, merchant: RowMapping
     plan = await make_plan(session, merchant["id"], row["on_day"])
     await session.execute(update(_run).where(_run.c.id == row["id"]).values(plan=plan.as_json()))
     before = await largest_recently(session, merchant["id"], row["on_day"], row["id"])
-    reason = why_not_begin(brakes_of(merchant["brakes"]), plan.loads, before)
+    voice = await voice_of(ctx, session, merchant["id"], merchant["country"])
+    reason = why_not_begin(brakes_of(merchant["brakes"]), plan.loads, before, voice)
     if reason and row["state"] == RunState.RUNNING:
         await hold(session, row["id"], merchant["id"], reason, row["business_at"])
     begun: RowMapping = (await session.execute(mine)).mappings().one()

@@ -42,6 +42,7 @@ from billing.services.messaging import Owed
 from billing.services.profiling import fail_profile
 from billing.services.tasking import NewTask, raise_tasks
 from billing.services.telling import NewEvent
+from billing.services.wording import words_for
 from billing.store import after_s
 from billing.subscriptions import SubscriptionState
 
@@ -97,7 +98,7 @@ async def _settle_alone(ctx: Context, news: News) -> Counter[AttemptState]:
     try:
         return await _settle_together(ctx, [news])
     except Exception as error:  # noqa: BLE001 - whatever it is, a person is told and the money stays in doubt
-        reason = f"{type(error).__name__}: {getattr(error, 'orig', error)}"
+        reason = words_for(error)
         return Counter([await _set_aside(ctx, news.attempt_id, reason)])
 
 
@@ -410,7 +411,7 @@ def _despair(case: Case, effects: Effects) -> None:
     if case.ask_in_s is None:
         outlook = "the gateway cannot be asked again"
     elif attempt["asks"] >= ASKS_BEFORE_A_PERSON:
-        outlook = f"it is still {case.state} after many questions"
+        outlook = "no answer is final after many questions"
     else:
         return
     what = f"{case.amount.major} {case.amount.currency} under the key {attempt['key']}"

@@ -22,6 +22,7 @@ from billing.events import EventType
 from billing.models import EndpointState, Event, WebhookDelivery, WebhookEndpoint, new_row, table
 from billing.services.context import Context, Shown
 from billing.services.tasking import NewTask, raise_tasks
+from billing.services.wording import words_for
 from billing.store import PAGE, after_s
 
 _endpoint, _event, _delivery = table(WebhookEndpoint), table(Event), table(WebhookDelivery)
@@ -88,7 +89,7 @@ async def _try_to_write(
         async with session.begin_nested():
             await _write(ctx, session, news, endpoints)
     except Exception as error:  # noqa: BLE001 - money may have moved, and that is not undone because nobody can be told
-        return f"{type(error).__name__}: {getattr(error, 'orig', error)}"
+        return words_for(error)
     return ""
 
 

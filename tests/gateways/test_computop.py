@@ -364,8 +364,9 @@ async def test_an_answer_that_is_incomplete_or_contradicts_itself_is_a_doubt(tex
 
 @pytest.mark.parametrize("status", ["PENDING", "AUTHORIZE_REQUEST"])
 async def test_an_open_payment_is_pending(status: str) -> None:
-    assert await charged(result(status=status)) == Pending(PAY_ID, evidence=status)
-    assert await charged(result("62000001", status)) == Pending(PAY_ID, evidence="62000001")
+    assert await charged(result(status=status)) == Pending(PAY_ID, evidence=f"Computop reports the state {status}")
+    undecided = "Computop answered 62000001, which is not decided yet"
+    assert await charged(result("62000001", status)) == Pending(PAY_ID, evidence=undecided)
 
 
 @pytest.mark.parametrize("module", ["100", "3F0", "289"])
@@ -449,7 +450,9 @@ async def test_money_that_is_not_ours_is_told_as_the_money_it_is() -> None:
 
 
 async def test_a_sale_nobody_has_confirmed_is_pending() -> None:
-    assert await found(amounts(last="AUTHORIZE_REQUEST")) == Pending(PAY_ID, evidence="AUTHORIZE_REQUEST")
+    assert await found(amounts(last="AUTHORIZE_REQUEST")) == Pending(
+        PAY_ID, evidence="Computop reports the state AUTHORIZE_REQUEST"
+    )
 
 
 async def test_a_reservation_is_only_one_where_the_account_reserves() -> None:
@@ -506,7 +509,7 @@ async def test_an_inquiry_that_tells_too_little_is_a_doubt(text: str) -> None:
 @pytest.mark.parametrize("operation", [None, OperationKind.REFUND])
 async def test_a_question_that_is_rejected_says_nothing_of_what_was_asked(operation: OperationKind | None) -> None:
     outcome = await found(result("40120F01", "FAILED"), gateway_id=PAY_ID, operation=operation)
-    assert outcome == Unknown("the question is answered with 40120F01", PAY_ID)
+    assert outcome == Unknown("Computop answered the question with 40120F01", PAY_ID)
 
 
 async def test_a_question_that_never_left_says_nothing_of_the_payment() -> None:

@@ -163,7 +163,7 @@ async def test_without_a_token_nothing_was_sent_and_nothing_can_be_asked() -> No
         nowhere = open_account({**CREDENTIALS, "endpoint": address.removesuffix("/door")})
         charged = await nowhere.charge(CHARGE)
         assert isinstance(charged, NotSent)
-        assert "Connect" in charged.reason
+        assert "no connection was made" in charged.reason
         assert isinstance(await nowhere.find(QUESTION), Unknown)
         with pytest.raises(ConfigurationError):
             await nowhere.check()
@@ -651,7 +651,7 @@ async def test_an_address_nobody_can_open_is_a_doubt(url: str) -> None:
 
 
 async def test_an_asynchronous_payment_is_pending_without_a_redirect() -> None:
-    assert await paid(made("P", "00002")) == Pending(PAYMENT_ID, evidence="P")
+    assert await paid(made("P", "00002")) == Pending(PAYMENT_ID, evidence="PaymentZ reports the state P")
 
 
 async def test_a_bank_that_wants_an_absent_customer_is_waited_for() -> None:

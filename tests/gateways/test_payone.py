@@ -518,7 +518,9 @@ async def test_the_same_charge_again_is_the_same_request() -> None:
 
 
 async def test_a_challenge_nobody_can_answer_is_waited_for_without_an_address() -> None:
-    assert await charged(created(46, "REDIRECTED")) == Pending(PAYMENT_ID, evidence="REDIRECTED")
+    assert await charged(created(46, "REDIRECTED")) == Pending(
+        PAYMENT_ID, evidence="PAYONE reports the state REDIRECTED"
+    )
 
 
 async def test_every_event_of_the_payment_comes_to_its_own_address() -> None:
@@ -801,7 +803,7 @@ async def test_a_payment_on_the_page_is_the_payment() -> None:
 @pytest.mark.parametrize("status", ["IN_PROGRESS", "CANCELLED_BY_CONSUMER"])
 async def test_a_page_nobody_paid_on_is_open_until_its_life_is_over(status: str) -> None:
     answer = {"status": status, "createdPaymentOutput": {"paymentStatusCategory": "STATUS_UNKNOWN"}}
-    assert await on_page(answer, page=True) == Pending(evidence=status)
+    assert await on_page(answer, page=True) == Pending(evidence=f"PAYONE reports the page as {status}")
     assert isinstance(await on_page(answer, page=False), NotSent)
 
 
@@ -922,7 +924,7 @@ def follow_up(number: int, code: int, status: str, output: str, minor: int = 100
 async def test_a_capture_is_on_its_way_until_it_is_booked() -> None:
     wire = answering(body(follow_up(1, 91, "CAPTURE_REQUESTED", "captureOutput")))
     outcome = await gateway(wire).capture(BOOKED, PART, "C-1")
-    assert outcome == Pending(PAYMENT_ID, evidence="CAPTURE_REQUESTED 91")
+    assert outcome == Pending(PAYMENT_ID, evidence="PAYONE reports the state CAPTURE_REQUESTED 91")
     assert sent(wire) == {"amount": 1000, "operationReferences": {"merchantReference": "C-1"}}
     done = answering(body(follow_up(1, 9, "CAPTURED", "captureOutput")))
     assert await gateway(done).capture(BOOKED, PART, "C-1") == Approved(PAYMENT_ID, PART)
@@ -930,7 +932,9 @@ async def test_a_capture_is_on_its_way_until_it_is_booked() -> None:
 
 async def test_a_cancellation_is_wrapped_and_lets_go_of_everything() -> None:
     wire = answering(body({"payment": follow_up(1, 61, "CANCELLED", "paymentOutput", 2500)}), 200)
-    assert await gateway(wire).reverse(BOOKED, "V-1") == Pending(PAYMENT_ID, evidence="CANCELLED 61")
+    assert await gateway(wire).reverse(BOOKED, "V-1") == Pending(
+        PAYMENT_ID, evidence="PAYONE reports the state CANCELLED 61"
+    )
     assert sent(wire)["amountOfMoney"] == money(2500)
     done = answering(body({"payment": follow_up(1, 6, "CANCELLED", "paymentOutput", 2500)}), 200)
     assert await gateway(done).reverse(BOOKED, "V-1") == Approved(PAYMENT_ID, AMOUNT)
@@ -939,7 +943,7 @@ async def test_a_cancellation_is_wrapped_and_lets_go_of_everything() -> None:
 async def test_a_refund_says_how_much_and_is_on_its_way() -> None:
     wire = answering(body(follow_up(2, 81, "REFUND_REQUESTED", "refundOutput")))
     outcome = await gateway(wire).refund(BOOKED, PART, "R-1")
-    assert outcome == Pending(PAYMENT_ID, evidence="REFUND_REQUESTED 81")
+    assert outcome == Pending(PAYMENT_ID, evidence="PAYONE reports the state REFUND_REQUESTED 81")
     assert sent(wire)["amountOfMoney"] == money(1000)
     assert wire.requests[0].headers["x-gcs-idempotence-key"] == "R-1"
 
@@ -1016,7 +1020,10 @@ async def asked_about(kind: OperationKind, payment: dict[str, Any], amount: Mone
     ("entries", "expected"),
     [
         ([operation(2, 8, "REFUNDED")], Approved(PAYMENT_ID, PART)),
-        ([operation(2, 81, "REFUND_REQUESTED")], Pending(PAYMENT_ID, evidence="REFUND_REQUESTED 81")),
+        (
+            [operation(2, 81, "REFUND_REQUESTED")],
+            Pending(PAYMENT_ID, evidence="PAYONE reports the state REFUND_REQUESTED 81"),
+        ),
         ([operation(2, 83, "REJECTED")], Declined("83", DeclineClass.NEVER, "REJECTED", PAYMENT_ID)),
         ([operation(2, 8, "REFUNDED", key="R-0")], NotSent("PAYONE lists no refund")),
         ([operation(1, 9, "CAPTURED")], NotSent("PAYONE lists no refund")),

@@ -215,8 +215,13 @@ def test_an_event_without_an_id_is_known_by_its_bytes() -> None:
     [
         ("payment.pending_capture", 5, "PENDING_CAPTURE", Approved(PAYMENT_ID, AMOUNT, captured=False)),
         ("payment.captured", 9, "CAPTURED", Approved(PAYMENT_ID, AMOUNT)),
-        ("payment.redirected", 46, "REDIRECTED", Pending(PAYMENT_ID, evidence="REDIRECTED")),
-        ("payment.capture_requested", 91, "CAPTURE_REQUESTED", Pending(PAYMENT_ID, evidence="CAPTURE_REQUESTED")),
+        ("payment.redirected", 46, "REDIRECTED", Pending(PAYMENT_ID, evidence="PAYONE reports the state REDIRECTED")),
+        (
+            "payment.capture_requested",
+            91,
+            "CAPTURE_REQUESTED",
+            Pending(PAYMENT_ID, evidence="PAYONE reports the state CAPTURE_REQUESTED"),
+        ),
         ("payment.rejected_capture", 93, "REJECTED_CAPTURE", Approved(PAYMENT_ID, AMOUNT, captured=False)),
     ],
 )

@@ -414,7 +414,8 @@ async def test_the_log_of_a_failure_says_which_kind_it_was() -> None:
             await transport.send("POST", address, {}, BODY)
     exchange = next(entry for entry in logs if entry["event"] == "exchange")
     assert (exchange["log_level"], exchange["result"]) == ("warning", "NotSent")
-    assert "Connect" in exchange["reason"]
+    assert "Connect" in exchange["error"]
+    assert exchange["reason"].startswith("no connection was made: ")
 
 
 async def test_the_reason_of_a_doubt_shows_no_secret() -> None:
@@ -424,7 +425,7 @@ async def test_the_reason_of_a_doubt_shows_no_secret() -> None:
     async with opened(network=httpx.MockTransport(broken)) as transport:
         result = await transport.send("POST", "https://gateway.example/", {}, BODY)
     assert isinstance(result, Unknown)
-    assert result.reason == f"RuntimeError: something about {MASK} and {MASK}"
+    assert result.reason == f"the exchange broke off: something about {MASK} and {MASK}"
 
 
 async def test_a_hidden_part_of_an_address_is_sent_and_not_logged() -> None:

@@ -164,6 +164,7 @@ def test_a_port_that_is_taken_is_named(lite: Shell, command: str) -> None:
         ({"timezone": '"Europe/Atlantis"'}, "merchant.timezone: there is no time zone 'Europe/Atlantis'"),
         ({"gateway": '"paypal"'}, "gateway account 'main': "),
         ({"merchant_id": '"7"'}, "gateway account 'main': mpay24 setting merchant_id cannot be '7'"),
+        ({"password": '"x"\ntimeout_s = "120"'}, "gateway account 'main': timeout_s cannot be 120: "),
         ({"password": '"env:NOT_THERE"'}, "gateway_account[0].credentials.password: NOT_THERE is not set"),
         ({"accent": '"#eeeeee,#ffffff,#ffffff;#000000,#000000,#000000"'}, "merchant.accent: light: "),
         ({"accent": '"blue"'}, "merchant.accent: "),

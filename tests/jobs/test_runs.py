@@ -45,7 +45,7 @@ def test_a_run_that_brakes_ends_with_one_and_can_be_aborted(ready: Shell, sandbo
 
     said = ready("run", "--on", DAY, "--json")
     assert (said.status, said.json["declined"]) == (1, 3)
-    assert said.json["runs"][0]["stopped"] == "main: 3 of 3 charges were declined"
+    assert said.json["runs"][0]["stopped"] == "3 of 3 charges through mPAY24 (main) were declined"
     assert ready("deliver", "--json").json == {"messages": {}, "webhooks": {}}
     assert ready("runs", "abort", "1", "--reason", "a wrong price").out == "Run 1 is aborted.\n"
     assert ready("doctor").status == 0

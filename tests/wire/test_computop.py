@@ -63,7 +63,7 @@ CASES: Final[dict[str, tuple[Callable[[Computop], Awaitable[Outcome | None]], Ou
         Approved(PAY_ID, PART),
     ),
     "inquire24_unknown": (lambda g: g.find(QUESTION), NotSent("Computop knows no such payment")),
-    "inquire24_in_clear": (lambda g: g.find(QUESTION), Unknown("the question is answered with 40160003")),
+    "inquire24_in_clear": (lambda g: g.find(QUESTION), Unknown("Computop answered the question with 40160003")),
     "direct": (lambda g: g.charge(CHARGE), Approved(PAY_ID, AMOUNT)),
     "direct_declined": (
         lambda g: g.charge(CHARGE),

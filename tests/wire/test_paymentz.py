@@ -71,7 +71,11 @@ CASES: Final[dict[str, tuple[Call, object, dict[str, str]]]] = {
         Unknown("PaymentZ has seen this request before: 20006 Duplicate merchantTransactionId"),
         {},
     ),
-    "charge_html": (lambda g: g.charge(CHARGE), Unknown("HTTP 200: not JSON: JSONDecodeError"), {}),
+    "charge_html": (
+        lambda g: g.charge(CHARGE),
+        Unknown("PaymentZ gave an answer that is not clear: HTTP 200: not JSON"),
+        {},
+    ),
     "charge_in_body": (lambda g: g.charge(CHARGE), Approved(PAYMENT_ID, AMOUNT), {"repeat_route": "body"}),
     "charge_nested": (lambda g: g.charge(CHARGE), Approved(PAYMENT_ID, AMOUNT), {"request_format": "json_nested"}),
     "charge_token": (
@@ -105,7 +109,7 @@ CASES: Final[dict[str, tuple[Call, object, dict[str, str]]]] = {
         {},
     ),
     "refund": (lambda g: g.refund(BOOKED, PART, "R-1"), Approved(PAYMENT_ID, PART), {}),
-    "payout": (lambda g: g.pay_out(PAYOUT), Pending("54400", evidence="payoutstarted"), {}),
+    "payout": (lambda g: g.pay_out(PAYOUT), Pending("54400", evidence="PaymentZ reports the state payoutstarted"), {}),
     "delete": (lambda g: g.forget(STORED), Approved("", Money(0, "EUR")), {"repeat_via": "token"}),
 }
 

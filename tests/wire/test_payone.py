@@ -105,9 +105,18 @@ CASES: Final[dict[str, tuple[Call, object]]] = {
         lambda g: g.find(replace(KNOWN, amount=PART, operation=OperationKind.REFUND, operation_key="R-1")),
         Approved(PAYMENT_ID, PART),
     ),
-    "capture": (lambda g: g.capture(BOOKED, PART, "C-1"), Pending(PAYMENT_ID, evidence="CAPTURE_REQUESTED 91")),
-    "cancel": (lambda g: g.reverse(BOOKED, "V-1"), Pending(PAYMENT_ID, evidence="CANCELLED 61")),
-    "refund": (lambda g: g.refund(BOOKED, PART, "R-1"), Pending(PAYMENT_ID, evidence="REFUND_REQUESTED 81")),
+    "capture": (
+        lambda g: g.capture(BOOKED, PART, "C-1"),
+        Pending(PAYMENT_ID, evidence="PAYONE reports the state CAPTURE_REQUESTED 91"),
+    ),
+    "cancel": (
+        lambda g: g.reverse(BOOKED, "V-1"),
+        Pending(PAYMENT_ID, evidence="PAYONE reports the state CANCELLED 61"),
+    ),
+    "refund": (
+        lambda g: g.refund(BOOKED, PART, "R-1"),
+        Pending(PAYMENT_ID, evidence="PAYONE reports the state REFUND_REQUESTED 81"),
+    ),
     "refund_too_much": (
         lambda g: g.refund(BOOKED, AMOUNT, "R-2"),
         Declined(

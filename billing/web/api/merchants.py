@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.responses import Response
 
 from billing.models import AccountState, CatchUp, GatewayAccount, Merchant, SurplusPolicy, TestClock, table
-from billing.services import connecting
+from billing.services import arranging, connecting
 from billing.services.connecting import ask_gateway
 from billing.services.refusing import ConflictError, MissingError, UnfitError
 from billing.services.stopping import find_account, open_again, stop
@@ -75,6 +75,13 @@ class ShownMerchant(Shown):
     surplus: SurplusPolicy
     run_approval: bool
     brakes: dict[str, int]
+
+
+class ToBeLive(Given):
+    """The merchant by its reference, so that nobody's goes live by mistake."""
+
+    model_config = Given.model_config | example(reference="nordlicht")
+    reference: Reference
 
 
 class ShownAccount(Shown):
@@ -141,11 +148,28 @@ def _show_account(row: RowMapping) -> ShownAccount:
 async def get_merchant(call: Showing) -> Response:
     """Show the merchant that the key opens."""
     async with call.ctx.store.read() as session:
-        mine = select(_merchant).where(_merchant.c.id == call.merchant_id)
-        row = (await session.execute(mine)).mappings().one()
+        return call.show(await _show_merchant(session, call.merchant_id))
+
+
+@router.post("/merchant/live", response_model=ShownMerchant)
+async def go_live(call: SettingUp, body: ToBeLive) -> Response:
+    """Let a sandbox merchant be live: it can have no test clock and no run of a day in the future any more."""
+
+    async def effect(session: AsyncSession) -> Answer:
+        shown = await _show_merchant(session, call.merchant_id)
+        if body.reference != shown.reference:
+            raise UnfitError("reference", f"the key opens {shown.reference}, which is named here to confirm it")
+        await arranging.go_live(session, call.merchant_id)
+        return Answer(shown.model_copy(update={"live": True}))
+
+    return await call.once(effect)
+
+
+async def _show_merchant(session: AsyncSession, merchant_id: int) -> ShownMerchant:
+    row = (await session.execute(select(_merchant).where(_merchant.c.id == merchant_id))).mappings().one()
     rules = {"run_approval": bool(row["run_approval"]), "brakes": row["brakes"] or {}}
     known = {name: row[name] for name in ShownMerchant.model_fields if name not in rules}
-    return call.show(ShownMerchant(**known, **rules))
+    return ShownMerchant(**known, **rules)
 
 
 @router.get("/accounts", response_model=Page[ShownAccount])

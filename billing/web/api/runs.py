@@ -34,7 +34,7 @@ _EXAMPLE: Final[dict[str, Any]] = {
     "finished_at": None,
     "approved_by": None,
     "approved_at": None,
-    "stopped_reason": "mpay24-main: 40 of 50 charges were declined",
+    "stopped_reason": "40 of 50 charges through mPAY24 (mpay24-main) were declined",
     "planned": [_LOAD],
     "planned_links": 17,
 }

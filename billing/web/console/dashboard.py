@@ -25,7 +25,7 @@ from billing.models import (
     table,
 )
 from billing.payments import AttemptState
-from billing.services.braking import brakes_of
+from billing.services.braking import brakes_of, voice_of
 from billing.services.measuring import healths_of, months_of
 from billing.services.running import plan_in
 from billing.services.watching import (
@@ -81,13 +81,14 @@ async def _known(desk: Desk, session: AsyncSession) -> dict[str, Any]:
     months = await months_of(session, desk.merchant_id, currency, today)
     healths = await healths_of(session, desk.merchant_id)
     standing = await standing_of(session, night.last) if night.last is not None else None
+    voice = await voice_of(desk.ctx, session, desk.merchant_id, desk.at.merchant["country"])
     return {
         "night": night,
         "lines": _lines(night, [health.account for health in healths]),
         "due": charges_of(night.plan.loads) + night.plan.links,
         "amounts": amounts_of(night.plan.loads),
         "against": _against(night),
-        "warning": why_not_begin(brakes_of(desk.at.merchant["brakes"]), night.plan.loads, night.largest),
+        "warning": why_not_begin(brakes_of(desk.at.merchant["brakes"]), night.plan.loads, night.largest, voice),
         "doubts": await _doubts(session, desk.merchant_id),
         "title_of": title_of,
         "tasks": await _tasks(session, desk.merchant_id),

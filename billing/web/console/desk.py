@@ -129,8 +129,7 @@ class Desk:
 
     def title_of(self, gateway: str) -> str:
         """Return the name of a gateway as people know it."""
-        kind = self.ctx.gateways.kinds.get(gateway)
-        return kind.title if kind is not None else gateway
+        return self.ctx.gateways.title_of(gateway)
 
     # What is done.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Final
 
@@ -20,7 +19,6 @@ from billing.models import (
     Invoice,
     Operation,
     Role,
-    Subscription,
     Task,
     TaskState,
     table,
@@ -37,12 +35,12 @@ from billing.web.console.desk import PART, Desk, Seated, part_of
 from billing.web.console.forms import Draft, Field, Form, Option, Values, amount
 from billing.web.console.gate import Section
 from billing.web.console.pages import word_of
-from billing.web.console.places import place_of
 from billing.web.console.stories import CHANNELS, STANDS, means_in, told
+from billing.web.console.subjects import subjects_of
 
 _attempt, _operation, _allocation = table(Attempt), table(Operation), table(Allocation)
 _customer, _account, _invoice = table(Customer), table(GatewayAccount), table(Invoice)
-_subscription, _task = table(Subscription), table(Task)
+_task = table(Task)
 
 Named = Annotated[str, Path(pattern=r"^(att|op)_[0-9]{1,18}$")]
 TaskNamed = Annotated[str, Path(pattern=r"^task_[0-9]{1,18}$")]
@@ -96,6 +94,7 @@ _FIRST_PAGE: Final = ("tasks", "charges", "owed")
 TITLES: Final[Mapping[str, str]] = {
     "account_stopped": "Account stopped",
     "amount": "Another amount was booked",
+    "contradiction": "Approved, then denied by the gateway",
     "doubt": "Still in doubt",
     "forget": "Stored means not forgotten",
     "mail": "Mail not delivered",
@@ -131,7 +130,9 @@ async def list_doubts(desk: Seated) -> Response:
             query, id_column, whose = _LISTS[name]
             mine = query.where(whose == desk.merchant_id)
             parts[name] = await part_of(desk, session, mine, id_column, PART if only else FIRST)
-    return desk.show("doubts.html", parts=parts, only=only, title_of=title_of)
+        asked = [row["subject"] for name in ("tasks", "done") if name in parts for row in parts[name].rows]
+        about = await subjects_of(desk, session, asked)
+    return desk.show("doubts.html", parts=parts, only=only, title_of=title_of, about=about)
 
 
 # --- one doubt --------------------------------------------------------------
@@ -291,14 +292,6 @@ def _number(name: str) -> int:
 # --- one task ---------------------------------------------------------------
 
 _FINISH: Final = Form.of(Field("word", "What was done", hint="It stays in the audit log.", chars_max=500))
-# Where the thing that a task is about has its page, and which of its words names it there.
-_PLACES: Final = {
-    "inv": (_invoice, _invoice.c.number, "/invoices/"),
-    "sub": (_subscription, _subscription.c.reference, "/subscriptions/"),
-    "cus": (_customer, _customer.c.reference, "/customers/"),
-    "acc": (_account, _account.c.reference, "/gateways/"),
-}
-_SUBJECT: Final = re.compile(r"([a-z]+)_([0-9]{1,18})(/.*)?")
 
 
 @router.page("/tasks/{task}", Role.VIEWER)
@@ -326,20 +319,7 @@ async def finish(desk: Seated, task: TaskNamed) -> Response:
 async def _task_shown(desk: Desk, task: str, draft: Draft | None = None) -> Response:
     async with desk.ctx.store.read() as session:
         row = await find_task(session, desk.merchant_id, _number(task))
-        label, path = await _place(desk, session, row["subject"])
-    known: dict[str, Any] = {"label": label, "path": path, "title": title_of(row["kind"])}
+        about = (await subjects_of(desk, session, [row["subject"]]))[row["subject"]]
+    known: dict[str, Any] = {"about": about, "title": title_of(row["kind"])}
     known["ends_by_itself"] = row["kind"] in ENDS_BY_ITSELF
     return desk.show("task.html", row=row, draft=draft or _FINISH.blank(), **known)
-
-
-async def _place(desk: Desk, session: AsyncSession, subject: str) -> tuple[str, str]:
-    """Return what a thing is called, and the path of its page if it has one."""
-    if path := place_of(subject.partition("/")[0]):
-        return subject, path
-    match = _SUBJECT.fullmatch(subject)
-    if match is None or match[1] not in _PLACES:
-        return subject, ""
-    of, name, path = _PLACES[match[1]]
-    mine = (of.c.id == int(match[2])) & (of.c.merchant_id == desk.merchant_id)
-    found = (await session.execute(select(name).where(mine))).scalar()
-    return (found, path + found) if found else (subject, "")

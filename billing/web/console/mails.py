@@ -18,6 +18,7 @@ from billing.web.console.desk import Desk, Seated, part_of
 from billing.web.console.gate import Section
 from billing.web.console.pages import word_of
 from billing.web.console.stories import MAILS
+from billing.web.console.subjects import subjects_of
 
 router = Section("Mails", "/mails")
 
@@ -70,7 +71,8 @@ async def show_mail(desk: Seated, mail: Named) -> Response:
     async with desk.ctx.store.read() as session:
         row = await _found(desk, session, mail)
         subject, text = await _written(desk, session, row)
-    return desk.show("mail.html", row=row, title=title_of(row["step"]), subject=subject, text=text)
+        about = (await subjects_of(desk, session, [row["cause"]]))[row["cause"]]
+    return desk.show("mail.html", row=row, title=title_of(row["step"]), subject=subject, text=text, about=about)
 
 
 @router.action("/mails/{mail}/again", Role.OPERATOR)

@@ -11,7 +11,8 @@ from starlette.responses import Response
 from billing.mail import DARK, LIGHT, Accent, BrandError
 from billing.models import CatchUp, Role, SurplusPolicy
 from billing.money import Money
-from billing.services.arranging import brakes_of, change_merchant, own_brakes
+from billing.services.arranging import brakes_of, change_merchant, go_live, own_brakes
+from billing.services.refusing import ConflictError, UnfitError
 from billing.services.showing import accents_of
 from billing.web.console.desk import Desk, Seated
 from billing.web.console.forms import Draft, Field, Form, Option, Values, amount, email, matching, whole
@@ -77,6 +78,9 @@ _RULES: Final = (
         ),
     ),
 )
+_LIVE: Final = Form.of(
+    Field("reference", "The merchant's key", hint="Typed to confirm: it stands in the address of these pages."),
+)
 _CHARGES: Final = whole(0, 10_000_000)
 
 
@@ -125,6 +129,31 @@ async def change_settings(desk: Seated) -> Response:
     if draft.is_wrong:
         return _shown(desk, draft)
     return desk.done("/settings", "Saved. Mails and pages show it from now on, and the next run follows it.")
+
+
+@router.page("/settings/live", Role.ADMIN)
+async def ask_live(desk: Seated) -> Response:
+    """Say what changes for a merchant that goes live, and ask for its key."""
+    if desk.at.merchant["live"]:
+        raise ConflictError(f"{desk.at.merchant['reference']} is live already")
+    return desk.show("live.html", draft=_LIVE.blank())
+
+
+@router.action("/settings/live", Role.ADMIN)
+async def become_live(desk: Seated) -> Response:
+    """Let the merchant be live, once its key was typed."""
+    reference = desk.at.merchant["reference"]
+
+    async def effect(session: AsyncSession, values: Values) -> None:
+        if values["reference"] != reference:
+            raise UnfitError("reference", f"Write {reference}, the key in the address of these pages.")
+        await go_live(session, desk.merchant_id)
+        await desk.note(session, "go_live", reference)
+
+    draft = await desk.attempt(_LIVE.read(desk.typed), effect)
+    if draft.is_wrong:
+        return desk.show("live.html", draft=draft)
+    return desk.done("/settings", f"{reference} is live.")
 
 
 def _shown(desk: Desk, draft: Draft) -> Response:

@@ -13,7 +13,7 @@ from babel import Locale, UnknownLocaleError
 from babel.dates import format_date, format_time
 from babel.numbers import format_decimal
 
-from billing.mail import Reader, choose_locale
+from billing.mail import Reader, english_in
 from billing.money import Money
 from billing.web.pages import PAGE_POLICY, open_templates, words
 
@@ -144,7 +144,7 @@ class Writer:
 
     @property
     def _locale(self) -> str:
-        return choose_locale(f"en-{self.country}" if self.country else "en-IE")
+        return english_in(self.country)
 
     @property
     def _babel(self) -> Locale:

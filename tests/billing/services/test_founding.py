@@ -73,6 +73,17 @@ async def test_credentials_that_cannot_work_are_one_clear_line(world: World) -> 
         await found(world.ctx, facts())
 
 
+async def test_an_account_whose_exchanges_outlast_a_claim_is_refused_before_any_night(world: World) -> None:
+    world = world.with_context(lease_s=30)
+
+    with pytest.raises(
+        SetupError, match=r"gateway account 'bank': timeout_s cannot be 30: .* the 30 s of TURNUS_LEASE_S"
+    ):
+        await found(world.ctx, facts(name="Changed"))
+
+    assert (await world.rows(Merchant))[0]["name"] == "Nordlicht"
+
+
 async def test_new_credentials_break_no_charge_that_is_in_flight(world: World) -> None:
     """Bringing the merchant up to date seals the credentials anew, and so opens the gateway again."""
     closed: list[str] = []
@@ -101,6 +112,21 @@ async def test_new_credentials_break_no_charge_that_is_in_flight(world: World) -
     assert set(world.bank.sales().values()) == {1}
     await world.ctx.gateways.close()
     assert closed == ["closed"] * 2
+
+
+async def test_a_setup_that_says_nothing_of_it_leaves_a_live_merchant_live(world: World) -> None:
+    for said, is_live in ((None, False), (True, True), (None, True)):
+        await found(world.ctx, replace(facts(), live=said))
+        assert (await world.rows(Merchant))[0]["live"] is is_live
+
+
+async def test_a_merchant_with_a_test_clock_cannot_be_set_up_as_live(world: World) -> None:
+    await give_clock(world.ctx, "nordlicht", TestClock(name="test", now_at=START))
+
+    with pytest.raises(SetupError, match="nordlicht has a test clock, which no live merchant can have"):
+        await found(world.ctx, replace(facts(), live=True))
+
+    assert (await world.rows(Merchant))[0]["live"] is False
 
 
 async def test_a_live_merchants_time_cannot_be_moved(world: World) -> None:

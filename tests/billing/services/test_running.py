@@ -74,7 +74,7 @@ async def test_a_slice_that_is_declined_stops_the_run_and_mails_nobody(world: Wo
     report = await world.run()
 
     assert (report.state, report.declined, report.waiting) == ("paused", 4, 6)
-    assert report.stopped == "bank: 4 of 4 charges were declined"
+    assert report.stopped == "4 of 4 charges through bank were declined"
     assert len(world.bank.sent) == 4
     assert await mailed(world) == []
     assert await world.tasks() == [("run", f"run_{report.run_id}")]
@@ -89,7 +89,10 @@ async def test_a_slice_that_fails_technically_stops_the_run(world: World, act: A
 
     report = await world.run()
 
-    assert (report.state, report.stopped) == ("paused", "bank: 4 of 4 charges failed technically")
+    assert (report.state, report.stopped) == (
+        "paused",
+        "4 of 4 charges through bank were refused, not sent or left in doubt",
+    )
     assert len(world.bank.sent) == 4
 
 
@@ -294,7 +297,7 @@ async def test_a_run_much_larger_than_others_waits_for_a_word(world: World) -> N
     report = await world.run()
 
     assert (report.state, report.invoiced) == ("paused", 0)
-    assert "33 charges, after 3 at most in recent runs" in report.stopped
+    assert report.stopped == "33 charges in EUR are due through bank, and no recent run had more than 3"
     assert len(world.bank.sent) == 3
     await world.say(running.resume_within, report.run_id or 0, "Ida")
     assert (await world.run()).charged == 33
@@ -307,7 +310,7 @@ async def test_an_absolute_limit_holds_the_first_run(world: World) -> None:
     report = await world.run()
 
     assert (report.state, len(world.bank.sent)) == ("paused", 0)
-    assert report.stopped == "bank EUR: 7500 minor units are more than the 5000 allowed"
+    assert report.stopped == "€75.00 is due through bank, and €50.00 is the most allowed in one run"
 
 
 @pytest.mark.parametrize(

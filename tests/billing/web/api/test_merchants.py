@@ -132,6 +132,7 @@ async def test_what_is_left_out_of_an_accounts_settings_stays_and_what_is_empty_
         ({"settings": SETTINGS | {"endpoint": "https://127.0.0.1/"}}, "settings.endpoint", "not public"),
         ({"settings": SETTINGS | {"endpoint": "http://payone.example/"}}, "settings.endpoint", "begins with https://"),
         ({"settings": SETTINGS | {"timeout_s": "soon"}}, "settings.timeout_s", "soon"),
+        ({"settings": SETTINGS | {"timeout_s": "120"}}, "settings.timeout_s", "within the 120 s of TURNUS_LEASE_S"),
         ({"settings": {"endpoint": SETTINGS["endpoint"]}}, "settings", "merchant_id"),
         ({"settings": SETTINGS | {"colour": "red"}}, "settings", "colour"),
     ],
@@ -151,3 +152,21 @@ async def test_only_a_key_that_may_set_up_says_where_money_goes(founder: Caller)
     without = await caller(founder.world, whole_app(founder.world.ctx), Scope.READ, Scope.WRITE, Scope.REFUND)
     assert "setup" in (await without.post("/accounts", ACCOUNT, 403))["detail"]
     assert "setup" in (await without.patch("/accounts/bank", {"settings": SETTINGS}, 403))["detail"]
+
+
+async def test_a_merchant_goes_live_by_a_call_that_names_it(founder: Caller) -> None:
+    problem = await founder.post("/merchant/live", {"reference": "ostwind"}, 422)
+    assert problem["errors"][0]["field"] == "reference"
+    assert (await founder.get("/merchant"))["live"] is False
+    shown = await founder.post("/merchant/live", {"reference": "nordlicht"}, 200)
+    assert shown == await founder.get("/merchant")
+    assert shown["live"] is True
+    entry = (await founder.world.rows(AuditEntry))[-1]
+    assert (entry["verb"], entry["subject"]) == ("go_live", "nordlicht")
+    assert "live already" in (await founder.post("/merchant/live", {"reference": "nordlicht"}, 409))["detail"]
+
+
+async def test_a_merchant_with_a_test_clock_does_not_go_live_by_a_call(founder: Caller) -> None:
+    await under_test_clock(founder.world, START)
+    problem = await founder.post("/merchant/live", {"reference": "nordlicht"}, 409)
+    assert "set up another merchant" in problem["detail"]

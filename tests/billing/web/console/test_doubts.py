@@ -10,6 +10,7 @@ from billing.gateway import OperationKind, Unknown
 from billing.models import Attempt, AuditEntry, Invoice, Operation, Role, Task
 from billing.services.refunding import give_back
 from billing.services.tasking import NewTask, raise_tasks
+from tests.billing.services.story import subscribed
 from tests.billing.services.support import PRICE, World, counted, lose_after, lose_before
 from tests.billing.web.console.support import Browser, signed_in, whole_app
 
@@ -172,7 +173,48 @@ async def test_lists_are_read_in_parts(lite_admin: Browser) -> None:
     assert "list=tasks&before=11" in page
 
 
+async def test_what_a_task_is_about_is_called_as_people_know_it_and_led_to(world: World, admin: Browser) -> None:
+    await refund_in_doubt(world)
+    await subscribed(world)
+    [attempt] = await world.rows(Attempt)
+    known = {
+        "cus_1": (">Customer 1<", "/customers/K1"),
+        "sub_1": (">Customer 1, Team<", "/subscriptions/S1"),
+        "inv_1": (">NA-2026-00001<", "/invoices/NA-2026-00001"),
+        "att_1": (f">{attempt['key']}<", "/doubts/att_1"),
+        "att_1/5001": (f">{attempt['key']}<", "/doubts/att_1"),
+        "op_1": (f">Refund after {attempt['key']}<", "/doubts/op_1"),
+        "acc_1": (">bank<", "/gateways/bank"),
+        "run_1": (">Run of 21\N{NO-BREAK SPACE}November\N{NO-BREAK SPACE}2026<", "/runs/run_1"),
+        "msg_1": (">Receipt to k1@example.org<", "/mails/msg_1"),
+        "pro_1": (">Customer 1, ", "/customers/K1"),
+        "hook_1": (">shop.example<", "/webhooks/hook_1"),
+    }
+    for number, (subject, (called, path)) in enumerate(known.items(), start=1):
+        await _ask(world, "profile", subject, f"look at number {number}")
+        page = await admin.get(f"/nordlicht/tasks/task_{number}")
+        assert called in page, subject
+        assert f'href="/console/nordlicht{path}"' in page, subject
+        await admin.get(f"/nordlicht{path}")
+    page = await admin.get(f"{HERE}?list=tasks")
+    for called, path in known.values():
+        assert called in page, called
+        assert f'href="/console/nordlicht{path}"' in page, path
+
+
+async def test_what_is_not_there_any_more_or_is_anothers_is_named_by_its_id_alone(world: World, admin: Browser) -> None:
+    other = await world.beside("ostwind")
+    await other.subscribe(1)
+    await subscribed(world)
+    await admin.post("/nordlicht/webhooks/hook_1/delete")
+    for number, subject in enumerate(("cus_1", "sub_1", "inv_7", "hook_1", "ver_1"), start=1):
+        await _ask(world, "profile", subject, "Look at it")
+        page = await admin.get(f"/nordlicht/tasks/task_{number}")
+        assert f'<dt>About</dt><dd><span class="id">{subject}</span></dd>' in page
+
+
 async def test_the_page_costs_the_same_however_much_is_in_doubt(world: World, admin: Browser) -> None:
+    await _ask(world, "doubt", "att_9", "Nothing is known")
     with counted(world.store) as before:
         await admin.get(HERE)
     await in_doubt(world, count=4)

@@ -70,6 +70,13 @@ async def test_what_has_no_name_but_its_id_is_gone_to_at_once(world: World, admi
         await admin.get(f"/nordlicht{where}")
 
 
+async def test_a_deleted_endpoint_is_found_no_more(world: World, admin: Browser) -> None:
+    await subscribed(world, EventType.INVOICE_PAID)
+    assert await lead(admin, "hook_1") == "/webhooks/hook_1"
+    await admin.post("/nordlicht/webhooks/hook_1/delete")
+    assert "Nothing found" in await admin.get("/nordlicht/find?q=hook_1")
+
+
 @pytest.mark.parametrize("typed", ["op_9", "task_9", "not_9", "msg_9", "run_9", "hook_9", f"evt_{'0' * 32}", "xyz_1"])
 async def test_an_id_that_nothing_has_finds_nothing(lite_admin: Browser, typed: str) -> None:
     assert "Nothing found" in await lite_admin.get(f"/nordlicht/find?q={typed}")

@@ -43,6 +43,7 @@ FORMS: Final = {
     "runs/*/abort",
     "runs/*/pause",
     "settings",
+    "settings/live",
     "subscriptions/*/cancel",
     "subscriptions/*/change",
     "subscriptions/new",

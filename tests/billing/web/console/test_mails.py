@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from billing.models import AuditEntry, Message, Role
+from billing.models import Attempt, AuditEntry, Message, Role
 from billing.services.tasking import NewTask, raise_tasks
 from tests.billing.services.support import World, by_link, counted, decline
 from tests.billing.web.console.support import Browser, signed_in, whole_app
@@ -42,6 +42,12 @@ async def test_a_mail_is_read_in_its_words_and_without_its_link(world: World, ad
     assert "25.00" in page
     assert "(the customer's own link)" in page
     assert "/p/" not in page
+
+
+async def test_a_mail_leads_to_what_it_is_about(world: World, admin: Browser) -> None:
+    await failed(world)
+    [attempt] = await world.rows(Attempt)
+    assert f'<a href="/console/nordlicht/doubts/att_1">{attempt["key"]}</a>' in await admin.get(f"{HERE}/msg_1")
 
 
 async def test_what_cannot_be_written_any_more_is_said_and_breaks_nothing(lite_admin: Browser) -> None:

@@ -84,7 +84,9 @@ async def test_a_started_run_is_held_back_where_its_plan_is_strange(world: World
     await world.subscribe(3)
     await world.change(Merchant, world.merchant_id, brakes={"charges_max": 2})
     page = await admin.post("/nordlicht/runs/start")
-    assert "Stopped by its own brake: bank EUR: 3 charges are more than the 2 allowed" in page
+    assert (
+        "Stopped by its own brake: 3 charges in EUR are due through bank, and 2 are the most allowed in one run" in page
+    )
     assert "reached" in page
     assert "Brakes, one reached" in page
 

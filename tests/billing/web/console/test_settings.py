@@ -8,7 +8,7 @@ import pytest
 
 from billing.models import ApiKey, AuditEntry, Merchant, Scope
 from billing.services.keying import make_key, recognise
-from tests.billing.services.support import World
+from tests.billing.services.support import START, World, under_test_clock
 from tests.billing.web.console.support import Browser
 
 SETTINGS: dict[str, str] = {
@@ -49,6 +49,27 @@ async def test_settings_that_are_shown_and_saved_as_they_are_change_nothing(worl
     await admin.post("/nordlicht/settings", **shown | {"catch_up": "each", "surplus": "ask"})
     after = (await world.rows(Merchant))[0]
     assert after == before | {"run_approval": False, "brakes": None}
+
+
+async def test_a_merchant_goes_live_once_its_key_is_typed_and_it_is_recorded(world: World, admin: Browser) -> None:
+    assert "/nordlicht/settings/live" in await admin.get("/nordlicht/settings")
+    assert "It can never be put under a test clock" in await admin.get("/nordlicht/settings/live")
+    for typed in ("", "ostwind"):
+        await admin.post("/nordlicht/settings/live", 422, reference=typed)
+    assert (await world.rows(Merchant))[0]["live"] is False
+    assert "nordlicht is live." in await admin.post("/nordlicht/settings/live", reference="nordlicht")
+    assert (await world.rows(Merchant))[0]["live"] is True
+    entry = (await world.rows(AuditEntry))[-1]
+    assert (entry["verb"], entry["subject"]) == ("go_live", "nordlicht")
+    assert "/nordlicht/settings/live" not in await admin.get("/nordlicht/settings")
+    assert "is live already" in await admin.get("/nordlicht/settings/live", 409)
+    assert "is live already" in await admin.post("/nordlicht/settings/live", 422, reference="nordlicht")
+
+
+async def test_a_merchant_with_a_test_clock_is_told_that_it_cannot_go_live(world: World, admin: Browser) -> None:
+    await under_test_clock(world, START)
+    assert "set up another merchant" in await admin.post("/nordlicht/settings/live", 422, reference="nordlicht")
+    assert (await world.rows(Merchant))[0]["live"] is False
 
 
 async def test_rules_and_brakes_are_kept_where_they_differ_from_ours(world: World, admin: Browser) -> None:
