@@ -69,7 +69,7 @@ async def payone_stage(database_url: str, payone: Sandbox) -> AsyncIterator[Stag
 
 @pytest.fixture
 async def paymentz_stage(database_url: str, paymentz: Sandbox) -> AsyncIterator[Stage]:
-    async with raised(database_url, paymentz, "paymentz") as stage:
+    async with raised(database_url, paymentz, "paymentz", lease_s=120) as stage:
         yield stage
 
 
