@@ -9,14 +9,11 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.contract.sandbox import Sandbox, running
+from tests.contract.conftest import simulators
+from tests.contract.sandbox import Sandbox
 from tests.scenarios.stage import Stage, raised
 
-
-@pytest.fixture(scope="session")
-def simulators(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
-    with running(tmp_path_factory.mktemp("sandbox")) as gateways:
-        yield gateways
+__all__ = ["simulators"]
 
 
 @contextmanager
