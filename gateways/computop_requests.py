@@ -14,8 +14,9 @@ from billing.gateway import Booked, Charge, CheckoutOrder, Input, MisuseError
 from billing.money import Money
 from gateways import computop_cards as cards
 from gateways.computop_basket import article_list, articles_of, vat_list
-from gateways.computop_settings import Settings, is_loopback
+from gateways.computop_settings import Settings
 from gateways.computop_wire import Envelope
+from gateways.settings import is_loopback
 
 Fields = dict[str, str]
 

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-import ipaddress
-import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import date
-from typing import Final, TypeVar
+from typing import Final
 from urllib.parse import urlsplit
 
-from billing.gateway import ConfigurationError
 from gateways.computop_wire import KEY_BYTES
-
-_T = TypeVar("_T")
+from gateways.settings import (
+    address,
+    count,
+    delays,
+    entered,
+    is_loopback,
+    like,
+    limit,
+    one_of,
+    seconds,
+    yes_or_no,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,71 +78,41 @@ DEFAULTS: Final[Mapping[str, str]] = {
     "settle_s": "90",
     "page_life_s": "900",
 }
-_KNOWN: Final = (*MANDATORY, *DEFAULTS)
 
 
 def read_settings(credentials: Mapping[str, str]) -> Settings:
     """Return the settings, or raise `ConfigurationError` naming the one that is missing, unknown or malformed."""
-    unknown = sorted(set(credentials) - set(_KNOWN))
-    if unknown:
-        raise ConfigurationError(f"computop has no setting {', '.join(unknown)}; it knows {', '.join(_KNOWN)}")
-    for name in MANDATORY:
-        if not credentials.get(name):
-            raise ConfigurationError(f"computop needs the setting {name}", name)
-    return _settings({**DEFAULTS, **credentials})
-
-
-def _settings(given: Mapping[str, str]) -> Settings:
-    def read(name: str, reader: Callable[[str], _T]) -> _T:
-        try:
-            return reader(given[name])
-        except ValueError as error:
-            shown = "what it is" if name.endswith("password") else repr(given[name])
-            raise ConfigurationError(f"computop setting {name} cannot be {shown}: {error}", name) from None
-
-    cipher = read("cipher", _one_of(*KEY_BYTES))
+    read = entered("computop", credentials, MANDATORY, DEFAULTS, SECRETS).read
+    cipher = read("cipher", one_of(*KEY_BYTES))
     return Settings(
         endpoint=read("endpoint", _endpoint),
-        merchant_id=read("merchant_id", _like("[A-Za-z0-9_.-]{1,30}", "at most 30 letters, digits, _ . or -")),
+        merchant_id=read("merchant_id", like("[A-Za-z0-9_.-]{1,30}", "at most 30 letters, digits, _ . or -")),
         encryption_password=read("encryption_password", _key(cipher)),
         hmac_password=read("hmac_password", _secret),
         cipher=cipher,
-        dialect=read("dialect", _one_of("v11", "current")),
-        card_on_file=read("card_on_file", _yes_or_no),
-        series=read("series", _one_of("unscheduled", "recurring")),
-        recurring_days=read("recurring_days", _count),
+        dialect=read("dialect", one_of("v11", "current")),
+        card_on_file=read("card_on_file", yes_or_no),
+        series=read("series", one_of("unscheduled", "recurring")),
+        recurring_days=read("recurring_days", count),
         recurring_until=read("recurring_until", _day),
-        customer_group=read("customer_group", _one_of("KNOWN", "UNKNOWN")),
-        is_bound=read("is_bound", _yes_or_no),
-        device_id=read("device_id", _like("[!-%'-~]{0,50}", "at most 50 plain characters, without &")),
-        language=read("language", _one_of("de", "en", "fr")),
-        least_minor=read("least_minor", _count),
-        timeout_s=read("timeout_s", _seconds),
-        connect_timeout_s=read("connect_timeout_s", _seconds),
-        in_flight_max=read("in_flight_max", _count),
-        per_second_max=read("per_second_max", _limit),
-        ask_delays_s=read("ask_delays_s", _counts),
-        settle_s=read("settle_s", _count),
-        page_life_s=read("page_life_s", _count),
+        customer_group=read("customer_group", one_of("KNOWN", "UNKNOWN")),
+        is_bound=read("is_bound", yes_or_no),
+        device_id=read("device_id", like("[!-%'-~]{0,50}", "at most 50 plain characters, without &")),
+        language=read("language", one_of("de", "en", "fr")),
+        least_minor=read("least_minor", count),
+        timeout_s=read("timeout_s", seconds),
+        connect_timeout_s=read("connect_timeout_s", seconds),
+        in_flight_max=read("in_flight_max", count),
+        per_second_max=read("per_second_max", limit),
+        ask_delays_s=read("ask_delays_s", delays),
+        settle_s=read("settle_s", count),
+        page_life_s=read("page_life_s", count),
     )
 
 
-def is_loopback(host: str) -> bool:
-    """Tell whether a host is this machine."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
 def _endpoint(text: str) -> str:
-    parts = urlsplit(text)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError("write it like https://www.computop-paygate.com")
-    if parts.username is not None or parts.query or parts.fragment:
-        raise ValueError("no user, password, query or fragment belongs in it")
-    if parts.scheme == "http" and not is_loopback(parts.hostname):
-        raise ValueError("only https may carry payments to another machine")
+    if address(text, "https://www.computop-paygate.com").query:
+        raise ValueError("no query belongs in it")
     return text.rstrip("/")
 
 
@@ -156,46 +133,8 @@ def _key(cipher: str) -> Callable[[str], str]:
     return read
 
 
-def _one_of(*words: str) -> Callable[[str], str]:
-    return _like("|".join(words), " or ".join(words))
-
-
-def _like(pattern: str, wanted: str) -> Callable[[str], str]:
-    def read(text: str) -> str:
-        if not re.fullmatch(pattern, text):
-            raise ValueError(f"it is {wanted}")
-        return text
-
-    return read
-
-
-def _yes_or_no(text: str) -> bool:
-    return _one_of("yes", "no")(text) == "yes"
-
-
 def _day(text: str) -> str:
     return date.fromisoformat(text).isoformat()
-
-
-def _seconds(text: str) -> float:
-    value = float(text)
-    if not math.isfinite(value) or value <= 0:
-        raise ValueError("it is a number of seconds above zero")
-    return value
-
-
-def _count(text: str) -> int:
-    if not re.fullmatch("[0-9]{1,9}", text) or int(text) == 0:
-        raise ValueError("it is a whole number above zero")
-    return int(text)
-
-
-def _limit(text: str) -> int | None:
-    return _count(text) if text else None
-
-
-def _counts(text: str) -> tuple[int, ...]:
-    return tuple(_count(word.strip()) for word in text.split(","))
 
 
 TITLE: Final = "Computop Paygate"

@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-import ipaddress
-import math
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final, TypeVar
-from urllib.parse import urlsplit
+from typing import Final
 
-from billing.gateway import ConfigurationError
-from billing.money import MoneyError, exponent
 from gateways.mpay24_codes import LANGUAGES, PAGE_TYPES
-
-_T = TypeVar("_T")
+from gateways.settings import address, count, currencies, delays, entered, like, limit, seconds, words, yes_or_no
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,117 +54,43 @@ DEFAULTS: Final[Mapping[str, str]] = {
 }
 MANDATORY: Final[tuple[str, ...]] = ("endpoint", "merchant_id", "password")
 
+_MERCHANT_ID: Final = like("[0-9]{5}", "the five digits mPAY24 gave the merchant, without the letter u")
+
 
 def read_settings(credentials: Mapping[str, str]) -> Settings:
     """Return the settings, or raise `ConfigurationError` naming the one that is missing, unknown or malformed."""
-    unknown = sorted(set(credentials) - set(DEFAULTS) - set(MANDATORY))
-    if unknown:
-        known = ", ".join((*MANDATORY, *DEFAULTS))
-        raise ConfigurationError(f"mpay24 has no setting {', '.join(unknown)}; it knows {known}")
-    for name in MANDATORY:
-        if not credentials.get(name):
-            raise ConfigurationError(f"mpay24 needs the setting {name}", name)
-    return _settings({**DEFAULTS, **credentials})
-
-
-def _settings(given: Mapping[str, str]) -> Settings:
-    def read(name: str, reader: Callable[[str], _T]) -> _T:
-        return _read(name, given[name], reader)
-
+    read = entered("mpay24", credentials, MANDATORY, DEFAULTS, SECRETS).read
     return Settings(
         endpoint=read("endpoint", _endpoint),
-        merchant_id=read("merchant_id", _merchant_id),
-        password=given["password"],
-        automatic_clearing=read("automatic_clearing", _yes_or_no),
-        template_set=given["template_set"],
-        css_name=given["css_name"],
+        merchant_id=read("merchant_id", _MERCHANT_ID),
+        password=read("password", str),
+        automatic_clearing=read("automatic_clearing", yes_or_no),
+        template_set=read("template_set", str),
+        css_name=read("css_name", str),
         ways=read("ways", _ways),
-        timeout_s=read("timeout_s", _seconds),
-        connect_timeout_s=read("connect_timeout_s", _seconds),
-        in_flight_max=read("in_flight_max", _count),
-        per_second_max=read("per_second_max", _limit),
-        ask_delays_s=read("ask_delays_s", _counts),
-        settle_s=read("settle_s", _count),
-        page_life_s=read("page_life_s", _count),
-        currencies=read("currencies", _currencies),
+        timeout_s=read("timeout_s", seconds),
+        connect_timeout_s=read("connect_timeout_s", seconds),
+        in_flight_max=read("in_flight_max", count),
+        per_second_max=read("per_second_max", limit),
+        ask_delays_s=read("ask_delays_s", delays),
+        settle_s=read("settle_s", count),
+        page_life_s=read("page_life_s", count),
+        currencies=read("currencies", currencies),
         default_language=read("default_language", _language),
     )
 
 
-def _read(name: str, value: str, reader: Callable[[str], _T]) -> _T:
-    try:
-        return reader(value)
-    except ValueError as error:
-        raise ConfigurationError(f"mpay24 setting {name} cannot be {value!r}: {error}", name) from None
-
-
 def _endpoint(text: str) -> str:
-    parts = urlsplit(text)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError("write it like https://www.mpay24.com/app/bin/etpproxy_v15")
-    if parts.username is not None or parts.fragment:
-        raise ValueError("no user, password or fragment belongs in it")
-    if parts.scheme == "http" and not _is_here(parts.hostname):
-        raise ValueError("only https may carry the password to another machine")
+    address(text, "https://www.mpay24.com/app/bin/etpproxy_v15")
     return text
-
-
-def _is_here(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-def _merchant_id(text: str) -> str:
-    if not re.fullmatch(r"[0-9]{5}", text):
-        raise ValueError("it is the five digits mPAY24 gave the merchant, without the letter u")
-    return text
-
-
-def _yes_or_no(text: str) -> bool:
-    if text not in ("yes", "no"):
-        raise ValueError("it is yes or no")
-    return text == "yes"
 
 
 def _ways(text: str) -> tuple[str, ...]:
-    ways = _words(text)
+    ways = words(text)
     strange = [way for way in ways if way not in PAGE_TYPES]
     if strange or not ways:
         raise ValueError("list payment types of the order document, such as CC,ELV,PAYPAL")
     return ways
-
-
-def _seconds(text: str) -> float:
-    value = float(text)
-    if not math.isfinite(value) or value <= 0:
-        raise ValueError("it is a number of seconds above zero")
-    return value
-
-
-def _count(text: str) -> int:
-    if not (text.isascii() and text.isdigit()) or int(text) == 0:
-        raise ValueError("it is a whole number above zero")
-    return int(text)
-
-
-def _limit(text: str) -> int | None:
-    return _count(text) if text else None
-
-
-def _counts(text: str) -> tuple[int, ...]:
-    counts = tuple(_count(word) for word in _words(text))
-    if not counts:
-        raise ValueError("it is a list of seconds, such as 10,120,1800")
-    return counts
-
-
-def _currencies(text: str) -> frozenset[str] | None:
-    try:
-        return frozenset(code for code in _words(text) if exponent(code) >= 0) or None
-    except MoneyError as error:
-        raise ValueError(str(error)) from None
 
 
 def _language(text: str) -> str:
@@ -179,10 +98,6 @@ def _language(text: str) -> str:
     if code and code not in LANGUAGES:
         raise ValueError(f"mPAY24 speaks {', '.join(sorted(LANGUAGES))}")
     return code
-
-
-def _words(text: str) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(word.strip() for word in text.split(",") if word.strip()))
 
 
 TITLE: Final = "mPAY24"

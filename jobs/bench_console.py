@@ -35,6 +35,7 @@ from jobs.wiring import open_context
 
 PAGE_MS_MAX: Final = 200.0
 TIMES: Final = 5
+TRIES_MAX: Final = 20
 SLOWEST: Final = 5
 
 _merchant = table(Merchant)
@@ -170,12 +171,14 @@ class _Eye:
         return Seen(look.name, first_ms, again_ms, cpu_ms, statements[0] // TIMES, kb)
 
     async def _ask(self, look: Look) -> tuple[float, bytes]:
-        begun = perf_counter()
-        answer = await self.browser.get(look.url, headers=dict(look.headers))
-        took_ms = (perf_counter() - begun) * 1000
-        if answer.status_code == httpx.codes.TOO_MANY_REQUESTS:
-            await asyncio.sleep(float(answer.headers["Retry-After"]))  # the key's bucket is empty, and is being filled
-            return await self._ask(look)
+        """Ask for a page; where the key's bucket is empty it is being filled, which is waited for a few times."""
+        for _ in range(TRIES_MAX):
+            begun = perf_counter()
+            answer = await self.browser.get(look.url, headers=dict(look.headers))
+            took_ms = (perf_counter() - begun) * 1000
+            if answer.status_code != httpx.codes.TOO_MANY_REQUESTS:
+                break
+            await asyncio.sleep(float(answer.headers["Retry-After"]))
         if answer.status_code != httpx.codes.OK:
             raise RuntimeError(f"{look.url} was answered {answer.status_code}")
         return took_ms, answer.content

@@ -29,7 +29,6 @@ from billing.models import (
     Run,
     RunState,
     Subscription,
-    new_row,
     table,
 )
 from billing.payments import AttemptState
@@ -39,7 +38,7 @@ from billing.services.context import Context, Moment, moments
 from billing.services.invoicing import RunScope, is_due, issue_page
 from billing.services.recalling import recall_issued
 from billing.services.recovering import try_unsent_again
-from billing.services.running import RunStateError, begin
+from billing.services.running import RunStateError, begin, make_run, open_run_of
 from billing.services.telling import NewEvent, tell
 from billing.store import after_s, insert_unless
 from billing.subscriptions import SubscriptionState
@@ -196,23 +195,13 @@ def _tell(ctx: Context, report: Report) -> None:
 async def _join(
     ctx: Context, merchant: RowMapping | dict[str, Any], moment: Moment, *, once: bool
 ) -> RowMapping | None:
-    """Return the merchant's open run, whoever began it, or begin one for the day.
-
-    Another process may end the open run just when we have seen that there is one; then we look again.
-    """
-    mine = (_run.c.merchant_id == merchant["id"]) & _run.c.state.in_(OPEN_RUN_STATES)
-    one_open = f"state IN {tuple(map(str, OPEN_RUN_STATES))}"
-    row = new_row(Run, merchant_id=merchant["id"], on_day=moment.today, business_at=moment.now)
-    row |= {"state": RunState.PLANNED if merchant["run_approval"] else RunState.RUNNING, "started_at": ctx.clock.now()}
-    while True:
-        async with ctx.store.write() as session:
-            await session.execute(ctx.store.lock(select(_merchant.c.id).where(_merchant.c.id == merchant["id"])))
-            over = once and await _has_had_run(session, merchant["id"], moment.today)
-            if not over:
-                await session.execute(insert_unless(session, _run, ["merchant_id"], where=one_open), [row])
-            found = (await session.execute(select(_run).where(mine))).mappings().one_or_none()
-        if found is not None or over:
+    """Return the merchant's open run, whoever began it, or make one of today; nothing where the day has had its own."""
+    state = RunState.PLANNED if merchant["run_approval"] else RunState.RUNNING
+    async with ctx.store.write() as session:
+        found = await open_run_of(ctx, session, merchant["id"])
+        if found is not None or (once and await _has_had_run(session, merchant["id"], moment.today)):
             return found
+        return await make_run(ctx, session, merchant["id"], moment, state=state)
 
 
 async def _has_had_run(session: AsyncSession, merchant_id: int, on: date) -> bool:

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import date, datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -146,6 +147,21 @@ def _day(on: datetime | None) -> date | None:
 
 def _done(needs_person: bool) -> NoReturn:
     raise typer.Exit(1 if needs_person else 0)
+
+
+def _say_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"turnus {version('turnus')}")
+        raise typer.Exit
+
+
+@app.callback()
+def turnus(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Say which version this is.")
+    ] = False,
+) -> None:
+    """Bill subscribers, and get the money in."""
 
 
 @app.command()

@@ -152,17 +152,30 @@ async def start_within(
 
     A running one is taken up by the next tick of the timetable. Raises `RunStateError` where a run is open.
     """
-    await session.execute(ctx.store.lock(select(_merchant.c.id).where(_merchant.c.id == merchant["id"])))
-    open_ = select(_run.c.id, _run.c.state).where(_run.c.merchant_id == merchant["id"], is_open())
-    other = (await session.execute(open_)).mappings().one_or_none()
+    other = await open_run_of(ctx, session, merchant["id"])
     if other is not None:
         raise RunStateError(f"run {other['id']} is {other['state']}: a merchant has one run at a time")
-    row = new_row(Run, merchant_id=merchant["id"], on_day=moment.today, business_at=moment.now, state=state)
-    row |= {"started_at": ctx.clock.now()}
-    if state == RunState.RUNNING:
-        row |= {"approved_by": by[:100], "approved_at": after_s()}
-    made = insert(_run).values(**row).returning(_run.c.id)
-    return await begin_within(ctx, session, merchant, (await session.execute(made)).scalar_one())
+    approved = {"approved_by": by[:100], "approved_at": after_s()} if state == RunState.RUNNING else {}
+    run = await make_run(ctx, session, merchant["id"], moment, state=state, **approved)
+    return await begin_within(ctx, session, merchant, run["id"])
+
+
+async def open_run_of(ctx: Context, session: AsyncSession, merchant_id: int) -> RowMapping | None:
+    """Return the merchant's open run, whoever began it.
+
+    Where there is none, nobody else makes one before the caller's transaction is over.
+    """
+    await session.execute(ctx.store.lock(select(_merchant.c.id).where(_merchant.c.id == merchant_id)))
+    query = select(_run).where(_run.c.merchant_id == merchant_id, is_open())
+    return (await session.execute(query)).mappings().one_or_none()
+
+
+async def make_run(ctx: Context, session: AsyncSession, merchant_id: int, moment: Moment, **facts: Any) -> RowMapping:
+    """Make the merchant's run of today, which has no plan yet; `open_run_of` has said that there is none."""
+    row = new_row(Run, merchant_id=merchant_id, on_day=moment.today, business_at=moment.now)
+    row |= {"started_at": ctx.clock.now()} | facts
+    made: RowMapping = (await session.execute(insert(_run).values(**row).returning(_run))).mappings().one()
+    return made
 
 
 def is_open() -> ColumnElement[bool]:

@@ -12,7 +12,6 @@ from gateways.sandbox.payone_values import EXPIRED_CARD, PRODUCTS, TEST_CARDS
 
 NUMBER = re.compile(r"[1-9][0-9]{11,18}")
 EXPIRY = re.compile(r"(0[1-9]|1[0-2])([0-9]{2})")
-CVV = re.compile(r"[0-9]{3,4}")
 
 
 @dataclass(slots=True, frozen=True)

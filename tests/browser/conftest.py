@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Final
 
 import pytest
 from playwright.async_api import Browser, async_playwright, expect
 
-from tests.conftest import Databases
 from tests.contract.sandbox import Sandbox
 from tests.scenarios.conftest import sandbox, simulators
 from tests.scenarios.stage import Stage, raised
@@ -47,12 +45,6 @@ async def launched() -> AsyncIterator[Browser]:
 async def chromium() -> AsyncIterator[Browser]:
     async with launched() as browser:
         yield browser
-
-
-@pytest.fixture
-def lite_url(databases: Databases, tmp_path: Path) -> Iterator[str]:
-    with databases.migrated("sqlite", tmp_path) as address:
-        yield address
 
 
 @pytest.fixture

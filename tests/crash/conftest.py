@@ -2,13 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
+from tests.billing.services.conftest import world
 
-from billing.store import Store
-from tests.billing.services.support import World, make_world
-
-
-@pytest.fixture
-async def world(store: Store) -> World:
-    """A merchant without customers."""
-    return await make_world(store)
+__all__ = ["world"]

@@ -15,10 +15,12 @@ from billing.models import Attempt, Invoice, Run
 from billing.pace import Pace
 from billing.services.charging import charge_ready
 from billing.services.leaving import Leaving
-from billing.store import Store
 from jobs.abreast import AT_ONCE, abreast
 from jobs.billing_run import run_all
-from tests.billing.services.support import Crash, World, approve, make_world, wait_for
+from tests.billing.services.conftest import world
+from tests.billing.services.support import Crash, World, approve, wait_for
+
+__all__ = ["world"]
 
 
 async def test_what_several_come_to_is_told_in_their_order() -> None:
@@ -93,12 +95,6 @@ async def test_who_is_cut_off_is_cut_off_in_all_of_them() -> None:
 
 
 # --- nights ---------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-async def world(store: Store) -> World:
-    """A merchant without customers."""
-    return await make_world(store)
 
 
 async def two_merchants(world: World) -> World:

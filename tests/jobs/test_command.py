@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import date
+from importlib.metadata import version
 from typing import Any
 
 from sqlalchemy import func, select
@@ -246,3 +247,8 @@ def test_the_secret_key_is_exchanged_by_two_settings_and_one_command(shell: Shel
     assert shell("doctor").status == 0
     assert shell("run", "--on", "2060-01-31", "--json").json["charged"] == 1
     assert shell("rotate-key").refusal.startswith("turnus: TURNUS_SECRET_KEY_OLD is not set; ")
+
+
+def test_it_says_which_version_it_is(lite: Shell) -> None:
+    said = lite("--version")
+    assert (said.status, said.out, said.err) == (0, f"turnus {version('turnus')}\n", "")

@@ -9,14 +9,11 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.contract.sandbox import Sandbox, running
+from tests.contract.conftest import simulators
+from tests.contract.sandbox import Sandbox
 from tests.scenarios.stage import Stage, raised
 
-
-@pytest.fixture(scope="session")
-def simulators(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
-    with running(tmp_path_factory.mktemp("sandbox")) as gateways:
-        yield gateways
+__all__ = ["simulators"]
 
 
 @contextmanager
@@ -69,7 +66,7 @@ async def payone_stage(database_url: str, payone: Sandbox) -> AsyncIterator[Stag
 
 @pytest.fixture
 async def paymentz_stage(database_url: str, paymentz: Sandbox) -> AsyncIterator[Stage]:
-    async with raised(database_url, paymentz, "paymentz") as stage:
+    async with raised(database_url, paymentz, "paymentz", lease_s=120) as stage:
         yield stage
 
 

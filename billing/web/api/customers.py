@@ -19,7 +19,6 @@ from billing.web.api.paging import PlainPaged, list_page
 router = APIRouter(tags=["customers"])
 
 _customer = table(Customer)
-_LANGUAGE: Final = "Of mails and pages; empty is the merchant's own."
 _CUSTOMER: Final[dict[str, Any]] = {
     "reference": "C1001",
     "name": "Anna Huber",
