@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Annotated, Any, Final
 
 from fastapi import Path
@@ -131,7 +131,9 @@ async def list_doubts(desk: Seated) -> Response:
             query, id_column, whose = _LISTS[name]
             mine = query.where(whose == desk.merchant_id)
             parts[name] = await part_of(desk, session, mine, id_column, PART if only else FIRST)
-    return desk.show("doubts.html", parts=parts, only=only, title_of=title_of)
+        asked = [row["subject"] for name in {"tasks", "done"} & set(parts) for row in parts[name].rows]
+        places = await _places(desk, session, asked)
+    return desk.show("doubts.html", parts=parts, places=places, only=only, title_of=title_of)
 
 
 # --- one doubt --------------------------------------------------------------
@@ -291,12 +293,12 @@ def _number(name: str) -> int:
 # --- one task ---------------------------------------------------------------
 
 _FINISH: Final = Form.of(Field("word", "What was done", hint="It stays in the audit log.", chars_max=500))
-# Where the thing that a task is about has its page, and which of its words names it there.
+# Where the thing that a task is about has its page, which of its words names it there, and what people call it.
 _PLACES: Final = {
-    "inv": (_invoice, _invoice.c.number, "/invoices/"),
-    "sub": (_subscription, _subscription.c.reference, "/subscriptions/"),
-    "cus": (_customer, _customer.c.reference, "/customers/"),
-    "acc": (_account, _account.c.reference, "/gateways/"),
+    "inv": (_invoice, "/invoices/", _invoice.c.number, _invoice.c.number),
+    "sub": (_subscription, "/subscriptions/", _subscription.c.reference, _subscription.c.reference),
+    "cus": (_customer, "/customers/", _customer.c.reference, _customer.c.name),
+    "acc": (_account, "/gateways/", _account.c.reference, _account.c.reference),
 }
 _SUBJECT: Final = re.compile(r"([a-z]+)_([0-9]{1,18})(/.*)?")
 
@@ -326,20 +328,21 @@ async def finish(desk: Seated, task: TaskNamed) -> Response:
 async def _task_shown(desk: Desk, task: str, draft: Draft | None = None) -> Response:
     async with desk.ctx.store.read() as session:
         row = await find_task(session, desk.merchant_id, _number(task))
-        label, path = await _place(desk, session, row["subject"])
+        label, path = (await _places(desk, session, [row["subject"]]))[row["subject"]]
     known: dict[str, Any] = {"label": label, "path": path, "title": title_of(row["kind"])}
     known["ends_by_itself"] = row["kind"] in ENDS_BY_ITSELF
     return desk.show("task.html", row=row, draft=draft or _FINISH.blank(), **known)
 
 
-async def _place(desk: Desk, session: AsyncSession, subject: str) -> tuple[str, str]:
-    """Return what a thing is called, and the path of its page if it has one."""
-    if path := place_of(subject.partition("/")[0]):
-        return subject, path
-    match = _SUBJECT.fullmatch(subject)
-    if match is None or match[1] not in _PLACES:
-        return subject, ""
-    of, name, path = _PLACES[match[1]]
-    mine = (of.c.id == int(match[2])) & (of.c.merchant_id == desk.merchant_id)
-    found = (await session.execute(select(name).where(mine))).scalar()
-    return (found, path + found) if found else (subject, "")
+async def _places(desk: Desk, session: AsyncSession, subjects: Collection[str]) -> dict[str, tuple[str, str]]:
+    """Return what each of these things is called, and the path of its page if it has one."""
+    places = {each: (each, place_of(each.partition("/")[0])) for each in subjects}
+    matches = [match for each in subjects if (match := _SUBJECT.fullmatch(each))]
+    for kind in {match[1] for match in matches} & set(_PLACES):
+        of, path, key, label = _PLACES[kind]
+        wanted = {match[0]: int(match[2]) for match in matches if match[1] == kind}
+        mine = of.c.id.in_(wanted.values()) & (of.c.merchant_id == desk.merchant_id)
+        rows = await session.execute(select(of.c.id, key, label).where(mine))
+        found = {id_: (called, path + named) for id_, named, called in rows}
+        places |= {subject: found[id_] for subject, id_ in wanted.items() if id_ in found}
+    return places
