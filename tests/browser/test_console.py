@@ -361,7 +361,12 @@ async def test_no_page_of_the_console_scrolls_sideways_on_a_phone(stage: Stage, 
     lose(stage, profile=CARLA.profile)
     async with stage.ctx.store.write() as session:
         await make(stage.ctx, session, stage.merchant_id, "shop", [Scope.READ])
-        await listen(stage.ctx, session, stage.merchant_id, Wanted(url="https://shop.example/a/longer/path/to/where/turnus/is/listened/to"))
+        await listen(
+            stage.ctx,
+            session,
+            stage.merchant_id,
+            Wanted(url="https://shop.example/a/longer/path/to/where/turnus/is/listened/to"),
+        )
     await stage.night(DAY)
     async with stage.ctx.store.write() as session:
         about = NewTask(stage.merchant_id, "profile", "cus_1", "another card is stored there")

@@ -158,7 +158,7 @@ async def test_what_tasks_are_about_is_called_by_its_name_and_leads_there(world:
     for subject in ("cus_1", "inv_2", "inv_99"):
         await _ask(world, "profile", subject, "Two cards, one of them unknown")
     page = await admin.get(HERE)
-    assert 'href="/console/nordlicht/customers/C1">Customer 1</a>' in page
+    assert 'href="/console/nordlicht/customers/K1">Customer 1</a>' in page
     assert '<span class="id">inv_99</span>' in page
 
 
