@@ -361,7 +361,12 @@ async def test_no_page_of_the_console_scrolls_sideways_on_a_phone(stage: Stage, 
     lose(stage, profile=CARLA.profile)
     async with stage.ctx.store.write() as session:
         await make(stage.ctx, session, stage.merchant_id, "shop", [Scope.READ])
-        await listen(stage.ctx, session, stage.merchant_id, Wanted(url="https://shop.example/turnus"))
+        await listen(
+            stage.ctx,
+            session,
+            stage.merchant_id,
+            Wanted(url="https://shop.example/a/longer/path/to/where/turnus/is/listened/to"),
+        )
     await stage.night(DAY)
     async with stage.ctx.store.write() as session:
         about = NewTask(stage.merchant_id, "profile", "cus_1", "another card is stored there")
@@ -381,6 +386,19 @@ async def test_no_page_of_the_console_scrolls_sideways_on_a_phone(stage: Stage, 
         links = await page.eval_on_selector_all("a[href^='/console/']", "all => all.map(each => each.href)")
         todo += links
     assert {route.path for route in routes() if route.verb == "GET"} - seen == ELSEWHERE
+    await page.close()
+
+
+async def test_on_a_phone_the_menu_shows_where_one_is(stage: Stage, chromium: Browser) -> None:
+    await stage.found()
+    page = await let_in(stage, chromium, PHONE)
+    nav = page.get_by_role("navigation", name="Console")
+    for path in ("", "/customers", "/settings"):
+        await page.goto(here(stage, path))
+        at = await nav.locator("[aria-current=page]").bounding_box()
+        assert at is not None
+        assert at["x"] >= 0
+        assert at["x"] + at["width"] <= PHONE
     await page.close()
 
 

@@ -40,7 +40,7 @@ from billing.web.console import (
     webhooks,
 )
 from billing.web.console.gate import ElsewhereError, ForbiddenError, ForgedError, Section
-from billing.web.console.pages import HEADERS, Sheets
+from billing.web.console.pages import HEADERS, Sheets, sentence
 
 _log = structlog.get_logger("turnus.console")
 _SHEETS: Final = Sheets()
@@ -145,8 +145,7 @@ _HANDLERS: Final[Mapping[type[Exception], Callable[[Request, Exception], Awaitab
 
 def _reason(error: Exception) -> str:
     """Return what a use case said, as a sentence; what the framework says is for nobody."""
-    text = str(error) if isinstance(error, MissingError | ConflictError | UnfitError) else ""
-    return text[:1].upper() + text[1:] + ("" if not text or text.endswith(".") else ".")
+    return sentence(str(error)) if isinstance(error, MissingError | ConflictError | UnfitError) else ""
 
 
 def _told(request: Request, template: str, status: int, **known: Any) -> Response:

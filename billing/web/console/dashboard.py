@@ -82,6 +82,7 @@ async def _known(desk: Desk, session: AsyncSession) -> dict[str, Any]:
     healths = await healths_of(session, desk.merchant_id)
     standing = await standing_of(session, night.last) if night.last is not None else None
     voice = await voice_of(desk.ctx, session, desk.merchant_id, desk.at.merchant["country"])
+    doubts = await _doubts(session, desk.merchant_id)
     return {
         "night": night,
         "lines": _lines(night, [health.account for health in healths]),
@@ -89,9 +90,9 @@ async def _known(desk: Desk, session: AsyncSession) -> dict[str, Any]:
         "amounts": amounts_of(night.plan.loads),
         "against": _against(night),
         "warning": why_not_begin(brakes_of(desk.at.merchant["brakes"]), night.plan.loads, night.largest, voice),
-        "doubts": await _doubts(session, desk.merchant_id),
+        "doubts": doubts,
         "title_of": title_of,
-        "tasks": await _tasks(session, desk.merchant_id),
+        "tasks": await _tasks(session, desk.merchant_id, doubts),
         "standing": standing,
         "segments": segments_of(standing) if standing is not None else [],
         "took": took(standing.run, desk.ctx.clock.now()) if standing is not None else "",
@@ -141,8 +142,9 @@ async def _doubts(session: AsyncSession, merchant_id: int) -> Sequence[RowMappin
     return (await session.execute(query.order_by(_attempt.c.ask_at, _attempt.c.id).limit(SHOWN))).mappings().all()
 
 
-async def _tasks(session: AsyncSession, merchant_id: int) -> Sequence[RowMapping]:
-    """Return some of what waits for a person."""
+async def _tasks(session: AsyncSession, merchant_id: int, doubts: Sequence[RowMapping]) -> Sequence[RowMapping]:
+    """Return some of what waits for a person, apart from what is shown as a doubt already."""
     mine = (_task.c.merchant_id == merchant_id) & (_task.c.state == TaskState.OPEN)
-    query = select(_task).where(mine).order_by(_task.c.kind, _task.c.subject).limit(SHOWN)
+    others = _task.c.subject.not_in([f"att_{each['id']}" for each in doubts])
+    query = select(_task).where(mine & others).order_by(_task.c.kind, _task.c.subject).limit(SHOWN)
     return (await session.execute(query)).mappings().all()

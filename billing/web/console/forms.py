@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from billing.money import Money, MoneyError, exponent
 from billing.services.refusing import ConflictError, UnfitError
+from billing.web.console.pages import sentence
 
 Values = Mapping[str, Any]
 _ADDRESS: Final = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
@@ -189,7 +190,7 @@ class Draft:
 
     def refused(self, error: ConflictError | UnfitError) -> Draft:
         """Return it with what a use case said against it."""
-        return self.wrong(error.field if isinstance(error, UnfitError) else "", _sentence(str(error)))
+        return self.wrong(error.field if isinstance(error, UnfitError) else "", sentence(str(error)))
 
     def marked(self, mark: str) -> Draft:
         """Return it with ids of its own."""
@@ -231,7 +232,7 @@ class Form:
             try:
                 values[each.name] = each.value_of(texts[each.name])
             except ValueError as error:
-                errors[each.name] = _sentence(str(error))
+                errors[each.name] = sentence(str(error))
         return Draft(self.fields, texts, values, errors)
 
 
@@ -243,7 +244,3 @@ def choices_of(words: Sequence[str], hints: Mapping[str, str] | None = None) -> 
 def _text(asked: Field, typed: Mapping[str, str]) -> str:
     text = typed.get(asked.name, "")
     return text if asked.kind == "password" else text.strip()
-
-
-def _sentence(text: str) -> str:
-    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")

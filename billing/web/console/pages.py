@@ -59,6 +59,13 @@ def way_of(way: str) -> str:
     return words("en").get(f"way.{way}") or word_of(way).capitalize()
 
 
+def sentence(text: str) -> str:
+    """Return what was said as a sentence; a name such as mPAY24 begins as it always does."""
+    is_name = any(map(str.isupper, text.split(" ", 1)[0][1:]))
+    begun = text if is_name else text[:1].upper() + text[1:]
+    return begun + ("" if not text or text.endswith((".", "!", "?")) else ".")
+
+
 @dataclass(frozen=True, slots=True)
 class Writer:
     """Writes amounts, numbers, days and times for one reader: English words, a country's habits, a merchant's zone."""
@@ -160,7 +167,7 @@ class Sheets:
 
     def __init__(self) -> None:
         self._environment = open_templates("console", tone=tone_of, word=word_of)
-        self._environment.filters["way"] = way_of
+        self._environment.filters |= {"way": way_of, "sentence": sentence}
 
     def render(self, name: str, /, **known: Any) -> str:
         """Return a page."""

@@ -18,7 +18,7 @@ from billing.payments import AttemptState, Channel
 from billing.services.recounting import Event, Kind, Of, recount
 from billing.services.showing import means_of
 from billing.web.console.desk import Desk
-from billing.web.console.pages import TONES, way_of, word_of
+from billing.web.console.pages import TONES, sentence, way_of, word_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,7 @@ def _canceled(desk: Desk, row: RowMapping) -> Line:
 
 def _set_aside(desk: Desk, row: RowMapping) -> Line:
     why = word_of(row["reason"]) + (f", {row['detail']}" if row["detail"] else "")
-    return Line("is-pending", f"Not billed in the run of {desk.writer.day(row['on_day'])}", _sentence(why))
+    return Line("is-pending", f"Not billed in the run of {desk.writer.day(row['on_day'])}", sentence(why))
 
 
 _BOOKED: Final = {
@@ -105,7 +105,7 @@ def _booked(desk: Desk, row: RowMapping) -> Line:
 
 def _issued_for(desk: Desk, row: RowMapping) -> str:
     if row["period_start"] is None:
-        return _sentence(row["title"])
+        return sentence(row["title"])
     return f"{row['title']}, {period_in(desk, row['period_start'], row['period_end'])}."
 
 
@@ -189,7 +189,7 @@ def cause_in(desk: Desk, row: RowMapping) -> str:
 def heard_in(row: RowMapping) -> str:
     """Return what the gateway said, in its own words and with its own code."""
     code = f" ({row['decline_code']})" if row["decline_code"] else ""
-    return _sentence(f"{row['evidence'].rstrip('.')}{code}".strip()) if row["evidence"] or code else ""
+    return sentence(f"{row['evidence'].rstrip('.')}{code}".strip()) if row["evidence"] or code else ""
 
 
 def follows_in(row: RowMapping) -> str:
@@ -212,7 +212,7 @@ def _consent(_: Desk, row: RowMapping) -> Line:
 
 def _operation(desk: Desk, row: RowMapping) -> Line:
     kind = word_of(row["kind"]).capitalize()
-    why = " ".join(_sentence(each) for each in (row["reason"], row["evidence"]) if each)
+    why = " ".join(sentence(each) for each in (row["reason"], row["evidence"]) if each)
     fact, path = f"{kind} {STANDS[row['state']]} after an {{}}", f"/attempts/{row['attempt']}"
     return Line(TONES[row["state"]], fact, why, "attempt", path, _sum(desk, row), f"op_{row['id']}")
 
@@ -229,7 +229,7 @@ def _notification(desk: Desk, row: RowMapping) -> Line:
     tone = "is-failed" if row["state"] == NotificationState.FORGED else "is-event"
     why = NEWS[NotificationState(row["state"])]
     copies = f" It came {row['copies']} times." if row["copies"] > 1 else ""
-    said = f" {_sentence(row['reason'])}" if row["reason"] else ""
+    said = f" {sentence(row['reason'])}" if row["reason"] else ""
     return Line(
         tone, f"Notification from {desk.title_of(row['gateway'])}", why + said + copies, code=f"not_{row['id']}"
     )
@@ -288,15 +288,15 @@ def _mail(_: Desk, row: RowMapping) -> Line:
     tone, state = _MAILED[MessageState(row["state"])]
     fact = f"{MAILS.get(step, word_of(step).capitalize())} {state}"
     tries = f" after {row['tries']} tries" if row["tries"] > 1 else ""
-    return Line(tone, fact, f"To {row['recipient']}{tries}. {_sentence(row['error'])}".strip())
+    return Line(tone, fact, f"To {row['recipient']}{tries}. {sentence(row['error'])}".strip())
 
 
 def _task(_: Desk, row: RowMapping) -> Line:
-    return Line("is-doubt", "A person was asked", _sentence(row["reason"]), code=row["subject"])
+    return Line("is-doubt", "A person was asked", sentence(row["reason"]), code=row["subject"])
 
 
 def _task_done(_: Desk, row: RowMapping) -> Line:
-    return Line("is-event", "What a person was asked is settled", _sentence(row["reason"]), code=row["subject"])
+    return Line("is-event", "What a person was asked is settled", sentence(row["reason"]), code=row["subject"])
 
 
 _ACTORS: Final = {"key": " (API key)", "command": " (command)", "system": "", "user": ""}
@@ -305,7 +305,7 @@ _ACTORS: Final = {"key": " (API key)", "command": " (command)", "system": "", "u
 def _done(_: Desk, row: RowMapping) -> Line:
     details = ", ".join(f"{word_of(name)}: {value}" for name, value in row["detail"].items())
     who = f"By {row['actor']}{_ACTORS[row['actor_kind']]}."
-    return Line("is-event", word_of(row["verb"]).capitalize(), f"{who} {_sentence(details)}".strip())
+    return Line("is-event", word_of(row["verb"]).capitalize(), f"{who} {sentence(details)}".strip())
 
 
 _LINES: Final[Mapping[Kind, Callable[[Desk, RowMapping], Line]]] = {
@@ -353,7 +353,3 @@ def period_in(desk: Desk, start: Any, end: Any) -> str:
     """Return the days of a period, both of them included."""
     last = end.fromordinal(end.toordinal() - 1)
     return f"{desk.writer.day(start)} to {desk.writer.day(last)}"
-
-
-def _sentence(text: str) -> str:
-    return text[:1].upper() + text[1:] + ("" if not text or text.endswith((".", "!", "?")) else ".")

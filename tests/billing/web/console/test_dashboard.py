@@ -9,6 +9,7 @@ from sqlalchemy import delete
 from billing.models import Price, table
 from tests.billing.services.support import World, by_link, counted, decline, lose_before, stop_account
 from tests.billing.web.console.support import Browser, signed_in, whole_app
+from tests.billing.web.console.test_doubts import in_doubt
 
 
 async def test_on_the_first_day_the_next_step_is_named(admin: Browser) -> None:
@@ -54,6 +55,14 @@ async def test_after_a_night_its_outcome_and_the_doubts_are_shown(world: World, 
     assert "Customer 2" in page
     assert "Nobody is due" in page
     assert "33.3" in page or "33,3" in page
+
+
+async def test_a_doubt_that_waits_for_a_person_is_told_once(world: World, admin: Browser) -> None:
+    await in_doubt(world)
+    page = await admin.get("/nordlicht")
+    assert 'href="/console/nordlicht/doubts/att_1"' in page
+    assert "asked 3 times, waits for a person" in page
+    assert "/tasks/task_1" not in page
 
 
 async def test_the_plots_carry_no_style_and_no_script_and_their_figures_stand_in_a_table(

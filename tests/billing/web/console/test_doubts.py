@@ -153,6 +153,16 @@ async def test_a_task_is_done_by_a_word_that_is_kept(world: World, admin: Browse
     assert "Stored means changed" in await admin.get(f"{HERE}?list=done")
 
 
+async def test_what_tasks_are_about_is_called_by_its_name_and_leads_there(world: World, admin: Browser) -> None:
+    await world.subscribe(2)
+    await world.run()
+    for subject in ("cus_1", "inv_2", "inv_99"):
+        await _ask(world, "profile", subject, "Two cards, one of them unknown")
+    page = await admin.get(HERE)
+    assert 'href="/console/nordlicht/customers/K1">Customer 1</a>' in page
+    assert '<span class="id">inv_99</span>' in page
+
+
 async def test_a_task_about_what_is_still_so_is_ended_by_nobodys_word(lite_admin: Browser) -> None:
     await in_doubt(lite_admin.world)
     page = await lite_admin.get("/nordlicht/tasks/task_1")

@@ -4,8 +4,17 @@ from __future__ import annotations
 
 import re
 
+import pytest
+
 from tests.billing.services.support import World
 from tests.billing.web.console.support import Browser
+
+
+@pytest.mark.parametrize("section", ["customers", "subscriptions", "invoices", "mails"])
+async def test_where_nothing_is_yet_there_is_nothing_to_filter(lite_admin: Browser, section: str) -> None:
+    here = f"/nordlicht/{section}"
+    assert "Filter" not in await lite_admin.get(here)
+    assert "Show all" in await lite_admin.get(f"{here}?state=open&name=anna")
 
 
 async def test_older_and_newest_keep_what_was_asked_for(lite: World, lite_admin: Browser) -> None:

@@ -26,7 +26,7 @@ from billing.payments import AttemptState
 from billing.subscriptions import SubscriptionState
 from billing.web.console import forms
 from billing.web.console.forms import Field, Form, Option
-from billing.web.console.pages import TONES, Writer, tone_of, way_of, word_of
+from billing.web.console.pages import TONES, Writer, sentence, tone_of, way_of, word_of
 
 STATES: tuple[type[StrEnum], ...] = (
     AttemptState,
@@ -71,6 +71,19 @@ def test_times_are_those_of_the_merchants_zone() -> None:
 
 def test_ways_to_pay_are_called_as_on_the_pages_of_customers() -> None:
     assert [way_of(way) for way in ("payback_pay", "debit", "new_way")] == ["PAYBACK PAY", "Direct debit", "New way"]
+
+
+@pytest.mark.parametrize(
+    ("said", "written"),
+    [
+        ("the line went dead", "The line went dead."),
+        ("Write an amount in EUR.", "Write an amount in EUR."),
+        ("mPAY24 could not be asked", "mPAY24 could not be asked."),
+        ("", ""),
+    ],
+)
+def test_what_was_said_is_written_as_a_sentence_in_which_a_name_keeps_its_small_letter(said: str, written: str) -> None:
+    assert sentence(said) == written
 
 
 def test_what_happened_never_or_once_is_said_in_words() -> None:
