@@ -328,13 +328,18 @@ async def _locked_runs(ctx: Context, session: AsyncSession, ids: Iterable[int]) 
 
 
 async def _send(ctx: Context, errand: Errand, answers: Gathering[News], watch: Watch | None = None) -> None:
-    """Send one charge, once. A claim that came too late is dropped: reconciling finds out about it."""
+    """Send one charge, once. A claim that came too late is dropped: reconciling finds out about it.
+
+    The place is kept until the books have caught up, or answers would come in faster than they are settled, and a
+    process that dies would leave ever more of them in doubt.
+    """
     if monotonic() > errand.deadline:
         return
     outcome = await _outcome_of(ctx, errand)
     answers.put(News(errand.row["id"], outcome, errand.row["asks"]))
     if watch is not None:
         watch.note(errand.row["gateway_account_id"], outcome)
+    await answers.caught_up()
 
 
 async def _still_wanted(ctx: Context, errands: Iterable[Errand]) -> set[int]:

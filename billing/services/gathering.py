@@ -37,45 +37,60 @@ _END = _End()
 
 
 class Gathering(Generic[T]):
-    """Takes what comes."""
+    """Takes what comes, for groups as described."""
 
-    def __init__(self) -> None:
+    def __init__(self, group: Group) -> None:
+        self._group = group
         self._queue: asyncio.Queue[T | _End] = asyncio.Queue()
+        self._caught_up = asyncio.Event()
+        self._caught_up.set()
 
     def put(self, one: T) -> None:
         """Let one more be done with others."""
         self._queue.put_nowait(one)
+        self._look()
+
+    async def caught_up(self) -> None:
+        """Return when no more wait to be done than go into one group: whoever brings more waits for that first."""
+        await self._caught_up.wait()
 
     def end(self) -> None:
         """Say that nothing more will come."""
         self._queue.put_nowait(_END)
 
-    async def next(self, wait_s: float, size_max: int) -> tuple[list[T], bool]:
-        """Return the next group, and whether there will be another."""
+    async def next(self, took_s: float) -> tuple[list[T], bool]:
+        """Return the next group after one that took so long, and whether there will be another."""
         found = [await self._queue.get()]
         with suppress(TimeoutError):
-            async with asyncio.timeout(wait_s):
-                while found[-1] is not _END and len(found) < size_max:
+            async with asyncio.timeout(self._group.after(took_s)):
+                while found[-1] is not _END and len(found) < self._group.size_max:
                     found.append(await self._queue.get())
+        self._look()
         return [one for one in found if not isinstance(one, _End)], found[-1] is not _END
+
+    def _look(self) -> None:
+        if self._queue.qsize() > self._group.size_max:
+            self._caught_up.clear()
+        else:
+            self._caught_up.set()
 
 
 @asynccontextmanager
 async def in_groups(do: Callable[[list[T]], Awaitable[None]], group: Group) -> AsyncIterator[Gathering[T]]:
     """Do what is put into the gathering, in groups, until the block is over and everything is done."""
-    gathering: Gathering[T] = Gathering()
+    gathering: Gathering[T] = Gathering(group)
     async with asyncio.TaskGroup() as working:
-        working.create_task(_work(gathering, do, group))
+        working.create_task(_work(gathering, do))
         try:
             yield gathering
         finally:
             gathering.end()
 
 
-async def _work(gathering: Gathering[T], do: Callable[[list[T]], Awaitable[None]], group: Group) -> None:
+async def _work(gathering: Gathering[T], do: Callable[[list[T]], Awaitable[None]]) -> None:
     more, took_s = True, 0.0
     while more:
-        found, more = await gathering.next(group.after(took_s), group.size_max)
+        found, more = await gathering.next(took_s)
         begun = monotonic()
         if found:
             await do(found)

@@ -83,12 +83,15 @@ def test_rates_stop_a_run_once_there_are_enough_answers(tally: Tally, says: str)
     [
         (Tally(charged=10, turned_away=100), ""),
         (Tally(charged=1, turned_away=19), ""),
-        (Tally(charged=1, turned_away=20), "main: 20 of 21 charges were turned away by a gateway that is too busy"),
-        (Tally(turned_away=10), "main: 10 of 10 charges were turned away by a gateway that is too busy"),
+        (Tally(charged=1, turned_away=20), "20 of 21 charges through main were turned away, since it is too busy"),
+        (Tally(turned_away=10), "10 of 10 charges through main were turned away, since it is too busy"),
         (Tally(turned_away=9), ""),
         (Tally(declined=9, turned_away=9), ""),
-        (Tally(charged=7, failed=3, turned_away=9), "main: 3 of 10 charges failed technically"),
-        (Tally(charged=4, declined=6, turned_away=9), "main: 6 of 10 charges were declined"),
+        (
+            Tally(charged=7, failed=3, turned_away=9),
+            "3 of 10 charges through main were refused, not sent or left in doubt",
+        ),
+        (Tally(charged=4, declined=6, turned_away=9), "6 of 10 charges through main were declined"),
     ],
 )
 def test_what_is_turned_away_is_passed_over_while_something_comes_through(tally: Tally, says: str) -> None:

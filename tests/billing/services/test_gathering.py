@@ -48,3 +48,32 @@ async def test_a_machine_with_little_to_do_waits_for_nobody(monkeypatch: pytest.
 async def test_what_comes_while_a_slow_group_is_waited_for_is_done_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gathering, "monotonic", count(step=60).__next__)
     assert await done_when_put(1, wait_s_max=60) == [[0], [1, 2]]
+
+
+async def test_whoever_brings_more_than_a_group_waits_until_it_is_being_done() -> None:
+    may_go_on = asyncio.Event()
+
+    async def do(_: list[int]) -> None:
+        await may_go_on.wait()
+
+    async with in_groups(do, Group(wait_s=0, size_max=2)) as groups:
+        for each in range(5):
+            groups.put(each)
+        bringing = asyncio.create_task(groups.caught_up())
+        await asyncio.sleep(0)
+        assert not bringing.done()
+        may_go_on.set()
+        await bringing
+
+
+async def test_what_goes_into_one_group_is_waited_for_by_nobody() -> None:
+    may_go_on = asyncio.Event()
+
+    async def do(_: list[int]) -> None:
+        await may_go_on.wait()
+
+    async with in_groups(do, Group(wait_s=0, size_max=2)) as groups:
+        for each in range(2):
+            groups.put(each)
+        await groups.caught_up()
+        may_go_on.set()

@@ -189,7 +189,7 @@ async def test_what_is_strange_beside_what_is_turned_away_still_holds_a_run_back
         report = await world.run()
 
     assert (report.state, len(world.bank.sent)) == ("paused", 50)
-    assert "20 of 40 charges failed technically" in report.stopped
+    assert "20 of 40 charges through bank were refused, not sent or left in doubt" in report.stopped
 
 
 async def test_a_gateway_that_goes_down_after_the_first_slice_ends_the_night(world: World) -> None:
@@ -201,7 +201,7 @@ async def test_a_gateway_that_goes_down_after_the_first_slice_ends_the_night(wor
         report = await world.run()
 
     assert (report.state, report.charged) == ("paused", 50)
-    assert "110 of 110 charges were turned away" in report.stopped
+    assert "110 of 110 charges through bank were turned away" in report.stopped
 
 
 async def test_two_processes_share_a_slice_over_two_accounts_and_none_exceeds_it(world: World) -> None:
