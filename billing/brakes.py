@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
-from billing.money import Money
+from billing.money import Money, MoneyError
 
 # Where fewer than one in twenty come through, a gateway is not busy but down.
 _TURNED_AWAY_PERCENT: Final = 95
@@ -93,8 +93,11 @@ class Voice:
         return self.titles.get(reference, reference)
 
     def money(self, minor: int, currency: str) -> str:
-        """Write an amount."""
-        return Money(minor, currency).show(self.locale)
+        """Write an amount; one in a currency that is none must hold up nothing but itself."""
+        try:
+            return Money(minor, currency).show(self.locale)
+        except MoneyError:
+            return f"{minor} {currency}"
 
 
 def why_not_begin(brakes: Brakes, planned: Loads, before: Loads, voice: Voice) -> str:

@@ -117,3 +117,9 @@ def test_a_threshold_of_zero_is_switched_off() -> None:
 
 def test_tallies_add_up() -> None:
     assert Tally(1, 2, 3, 4) + Tally(10, 20, 30, 40) == Tally(11, 22, 33, 44)
+
+
+def test_an_amount_in_no_currency_is_told_as_it_is() -> None:
+    reason = why_not_begin(Brakes(amount_minor_max=10), {"main XXQ": Load(1, 20)}, {}, VOICE)
+
+    assert reason == "20 XXQ is due through mPAY24 (main), and 10 XXQ is the most allowed in one run"
