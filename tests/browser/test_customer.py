@@ -50,11 +50,15 @@ async def until_state(page: Page, name: str) -> None:
     await expect(page.locator(f'html[data-page="{name}"]')).to_have_count(1)
 
 
+# Between a frame and its page nothing has the focus for a moment: that is the body, whose text is all there is.
+WHAT_HAS_THE_FOCUS: Final = "(e => e === document.body ? '' : e.textContent || e.name)(document.activeElement)"
+
+
 async def press_until(page: Page, wanted: str) -> None:
     """Go from control to control by the tab key until one with these words has the focus."""
     for _ in range(20):
         await page.keyboard.press("Tab")
-        if wanted in str(await page.evaluate("document.activeElement.textContent || document.activeElement.name")):
+        if wanted in str(await page.evaluate(WHAT_HAS_THE_FOCUS)):
             return
     raise AssertionError(f"the tab key never comes to {wanted!r}")
 

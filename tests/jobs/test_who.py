@@ -68,7 +68,7 @@ def test_setting_up_and_importing_are_recorded_once_they_are_done(ready: Shell) 
     assert (first["verb"], first["subject"], first["detail"]) == (
         "set_up",
         "gym",
-        {"accounts": "main", "plans": "solo"},
+        {"accounts": "main", "plans": "solo", "live": "no"},
     )
     assert (second["verb"], second["detail"]) == ("import", {"customers": 1, "profiles": 1, "subscriptions": 1})
 
