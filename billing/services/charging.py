@@ -161,14 +161,11 @@ class _Sender:
                     seen_at, waiting = monotonic(), await self._look_again(waiting)
                 if waiting:
                     self._set_off(waiting.popleft(), place)
-        if not waiting:
-            return True
         await _hand_back(self.ctx, waiting)
-        if monotonic() > self.until:
-            return False
-        # Nothing is claimed again for an account that has no place.
-        await self.ctx.place_free(places)
-        return True
+        if waiting and monotonic() <= self.until:
+            # Nothing is claimed again for an account that has no place.
+            await self.ctx.place_free(places)
+        return monotonic() <= self.until
 
     def _set_off(self, errand: Errand, place: ExitStack) -> None:
         """Send in a task of its own, which leaves its place however it ends."""
@@ -199,7 +196,7 @@ async def charge_ready(
     this at once: each claims pages of its own, and for an account no more than it can send soon. A process that is
     told to leave claims no more, hands back what it has claimed and not begun to send, and waits for the rest.
     With a `watch` on a run its first slice is sent and judged before the rest, and strange answers end the sending.
-    Whoever comes again sends for `at_most_s`: what an account has no place for in that time is left for then.
+    Whoever comes again sends for `at_most_s`: what was not claimed, or had no place, in that time is left for then.
     """
     scope = _Scope(merchant_id, watch)
     accounts = await _open_accounts(ctx, merchant_id)

@@ -19,7 +19,7 @@ from billing.models import Scope, metadata
 from billing.models.base import Instant
 from billing.services.keying import make_key
 from billing.store import Store
-from tests.billing.services.support import make_world
+from tests.billing.services.support import lose_after, make_world
 from tests.conftest import Databases
 from tests.schema.facts import facts
 
@@ -73,6 +73,24 @@ async def test_keys_lose_a_scope_that_older_code_does_not_know_and_those_without
     async with migrations.connected(database_url) as connection:
         keys = [(row.scopes, bool(row.is_good)) for row in await connection.execute(query)]
     assert keys == [("read", False), ("read", True), ("write", True)]
+
+
+async def test_what_is_in_the_books_survives_the_way_back_and_again(database_url: str) -> None:
+    store = Store(database_url)
+    world = await make_world(store, 3)
+    world.bank.on("P2", lose_after)
+    await world.run()
+    await world.clear_up()
+    before = await world.everything()
+    await store.close()
+
+    await migrations.downgrade(database_url, HISTORY[HISTORY.index("refer_to_an_owner") - 1])
+    await migrations.upgrade(database_url)
+
+    assert len(before["posting"]) >= 6
+    assert await world.everything() == before
+    assert await world.breaches() == []
+    await store.close()
 
 
 async def test_a_database_without_tables_has_no_revision(empty_database_url: str) -> None:
