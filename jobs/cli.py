@@ -444,7 +444,7 @@ def bench(
     mails: Annotated[int, typer.Option("--mails", min=0, help="How many of a night's mails are delivered.")] = 1_000,
     shared: Annotated[
         int, typer.Option("--shared", min=1, help="Subscriptions that several processes share.")
-    ] = 20_000,
+    ] = 10_000,
     only: Annotated[list[str] | None, typer.Option("--only", help=", ".join(bench_job.PARTS))] = None,
     as_json: Json = False,
 ) -> None:
