@@ -80,7 +80,10 @@ async def test_the_fields_can_be_reached_and_sent_by_keyboard_alone(stage: Stage
     await page.goto(await declined(stage))
     await expect(fields(page).locator("[name=number]")).to_be_visible()
     await fields(page).locator("[name=holder]").focus()
+    # The frame lives in a process of its own, and has the keyboard only when its page knows of that too.
+    await page.wait_for_function("document.activeElement.tagName === 'IFRAME'")
     await page.keyboard.type("Anna Huber")
+    await expect(fields(page).locator("[name=holder]")).to_have_value("Anna Huber")
     for value in (APPROVED, "1235", "123"):
         await page.keyboard.press("Tab")
         await page.keyboard.type(value)

@@ -203,8 +203,8 @@ async def test_a_claim_that_gets_no_place_in_time_is_handed_back_and_charged_onc
 
 
 async def test_an_account_slower_than_a_claim_lasts_is_charged_all_the_same(world: World) -> None:
-    world = world.with_context(lease_s=31)
-    world.bank.pace = Pace(per_second_max=0.7)
+    world = world.with_context(lease_s=33)
+    world.bank.pace = Pace(per_second_max=0.3)
     await world.subscribe(4)
     await world.issue_again()
 
